@@ -1,0 +1,90 @@
+/* Data sets in host memory, and how they are dealt to clients. */
+#ifndef FL_DATASET_H
+#define FL_DATASET_H
+
+#include "ops.h"
+
+/* Examples 0 .. n_train-1 are for training, n_train .. n_train+n_test-1 for the central test. */
+typedef struct fl_dataset {
+  fl_image image; /* features without a shape are {n, 1, 1} */
+  int classes;    /* 0: regression */
+  int n_target;   /* regression targets an example; 0 for classification */
+  int64_t n_train, n_test;
+  bool bytes;      /* x is uint8 (pixels), else float */
+  void *x;         /* [n_train+n_test, channels, height, width]; aligned to 64 bytes */
+  int32_t *label;  /* [n]; NULL for regression; each 0 .. classes-1 */
+  float *target;   /* [n, n_target]; NULL for classification */
+  int32_t *client; /* [n_train] natural client, 0 .. n_client-1; NULL: none known */
+  int32_t n_client;
+  float *shift, *scale; /* [channels]: what gather applies; set by fl_dataset_normalise */
+} fl_dataset;
+
+/* Allocates x and label or target for the sizes already set in *d. Errors: MEMORY. */
+fl_status fl_dataset_alloc(fl_dataset *d);
+void fl_dataset_close(fl_dataset *d); /* frees the members and zeroes *d; accepts a zeroed one */
+
+typedef enum fl_normalise {
+  FL_NORMALISE_AUTO,
+  FL_NORMALISE_STANDARD,
+  FL_NORMALISE_UNIT,
+  FL_NORMALISE_NONE
+} fl_normalise;
+/* Sets shift and scale. STANDARD: mean and deviation of each channel over the training examples
+ * (a constant channel gets scale 1). UNIT: bytes to 0..1. AUTO: STANDARD for bytes, NONE for float.
+ */
+fl_status fl_dataset_normalise(fl_dataset *d, fl_normalise how);
+
+/* A data format: how files become a data set. */
+typedef struct fl_format {
+  fl_record record;
+  /* path: data.path as given. Sets everything in *out but shift and scale. Checks every length,
+   * magic and label. Errors: DATA or IO with file and offending value. *out is zeroed on entry and
+   * need not be cleaned up by load on failure. */
+  fl_status (*load)(const char *path, const void *args, uint32_t seed, fl_dataset *out);
+} fl_format;
+
+/* Who owns which training example. Client i owns index[offset[i] .. offset[i+1]-1]. */
+typedef struct fl_population {
+  int32_t n;        /* clients, >= 1 */
+  int64_t *offset;  /* [n+1] */
+  int32_t *index;   /* [offset[n]] example numbers; each example at most once */
+  int32_t *n_train; /* [n]: the first n_train[i] examples train, the rest are held out */
+} fl_population;
+
+typedef struct fl_partition {
+  fl_record record;
+  /* Sets n, offset and index of *out. seed decides everything. Errors: USAGE. */
+  fl_status (*deal)(const fl_dataset *data, const void *args, uint32_t seed, fl_population *out);
+} fl_partition;
+
+/* Builds offset/index from each example's owner. owner[e] is -1 (unused) or 0 .. n-1. The examples
+ * of a client keep ascending order. Errors: MEMORY. */
+fl_status fl_population_from_owner(int32_t n, int64_t n_example, const int32_t *owner,
+                                   fl_population *out);
+/* Holds out a share (0 .. <1) of each client's examples, chosen at random, never a client's last
+ * training example. Allocates n_train; share 0: n_train[i] is everything. */
+fl_status fl_population_hold_out(fl_population *p, double share, uint32_t seed);
+void fl_population_close(fl_population *p);
+
+/* How skewed a population is; for `fedlane data` and tests. */
+typedef struct fl_skew {
+  int64_t examples, smallest, median, largest; /* examples a client */
+  int32_t empty;
+  double classes_mean; /* distinct labels a client, mean */
+  double
+      divergence_mean; /* total variation distance of a client's label mix from the whole, mean */
+} fl_skew;
+fl_skew fl_population_skew(const fl_population *p, const fl_dataset *data);
+
+/* A cohort: which clients take part in a round. */
+typedef struct fl_sampler {
+  fl_record record;
+  bool (*repeats)(const void *args); /* may a client appear twice in one cohort? */
+  /* out[M]: client numbers in the order in which they were drawn. */
+  fl_status (*draw)(const void *args, uint32_t seed, uint32_t round, int32_t N, int32_t M,
+                    int32_t *out);
+} fl_sampler;
+
+extern const fl_catalogue fl_formats, fl_partitions, fl_samplers;
+
+#endif

@@ -1,0 +1,78 @@
+/* The engine's own types: lanes, server, algorithms, filters, and a run that holds them. */
+#ifndef FL_ENGINE_H
+#define FL_ENGINE_H
+
+#include <signal.h>
+#include <stdatomic.h>
+
+#include "arena.h"
+#include "backend.h"
+#include "config.h"
+#include "mix.h"
+
+enum { FL_SLOTS = 4, FL_UPDATES = 2 };
+
+/* Seats for clients on one device: C are taken, the first lane is the client with most work. */
+typedef struct fl_lanes {
+  const fl_ops *ops;
+  fl_dev *dev;
+  int C, width; /* seats taken; seats there are */
+  int64_t P;
+  double lr;                   /* the round's local learning rate */
+  uint32_t *client, *nth;      /* (host) [width] client number, occurrence in this cohort */
+  int32_t *rank;               /* (host) [width] place in the sampled cohort */
+  int32_t *n_example, *n_step; /* (host) [width] training examples; steps to take, descending */
+  fl_span w;              /* weights; after `finish` the lane's own again unless up[0] aliases */
+  fl_span up[FL_UPDATES]; /* updates to mix; up[0].at may equal w.at */
+  fl_span slot[FL_SLOTS]; /* the clients' own vectors */
+  fl_cspan w0;            /* the round's global weights, stride 0 */
+  fl_cspan broadcast[FL_SLOTS]; /* server slots that travelled with them, stride 0 */
+  float *coef;                  /* (host) [width] scratch for per-lane factors */
+} fl_lanes;
+
+/* The server's vectors, on the first device. */
+typedef struct fl_server {
+  const fl_ops *ops;
+  fl_dev *dev;
+  int64_t P;
+  double lr;                      /* server.lr */
+  int population, arrived, round; /* arrived: clients in the mean; round: from 1 */
+  float *w, *slot[FL_SLOTS];
+} fl_server;
+
+typedef enum fl_weighting { FL_BY_EXAMPLES, FL_UNIFORM } fl_weighting;
+
+/* A federated algorithm: a constant record in a file of its own in engine/algorithms/. */
+typedef struct fl_algorithm {
+  fl_record record;
+  fl_weighting weighting;
+  bool full_gradient; /* one step a round, from the gradient over all of a client's examples */
+  int n_server_slot, n_broadcast; /* vectors the server keeps; the first n_broadcast travel */
+  int n_client_slot, n_update;    /* vectors kept a client; vectors sent a client, at least 1 */
+  /* Corrections added to the gradient: writes at most FL_TERMS_MAX - 1 terms, returns how many. */
+  int (*terms)(const void *args, const fl_lanes *lanes, fl_term *out); /* NULL: none */
+  /* After local training: up[0] holds w - w0 already; fills other updates and client slots. */
+  fl_status (*finish)(const void *args, fl_lanes *lanes); /* NULL: nothing to add */
+  /* The server's step, given the mean of each update. */
+  fl_status (*apply)(const void *args, fl_server *server, float *const *mean);
+} fl_algorithm;
+
+/* A filter changes updates on their way: on each lane before the mix, on the mean after it. */
+typedef struct fl_filter {
+  fl_record record;
+  fl_status (*lanes)(const void *args, const fl_draw *draw, fl_lanes *lanes); /* NULL: none */
+  fl_status (*mean)(const void *args, const fl_draw *draw, fl_server *server, float *mean);
+} fl_filter;
+
+/* A sink takes the metrics of each round. `path` is the run folder. */
+typedef struct fl_sink_kind {
+  fl_record record;
+  /* resumed_after: rounds already in the folder; later rows of an earlier try are removed. */
+  fl_status (*open)(const char *path, const fl_config *config, int resumed_after, void **state);
+  fl_status (*row)(void *state, const fedlane_metrics *metrics);
+  fl_status (*close)(void **state); /* also on failure; flushes */
+} fl_sink_kind;
+
+extern const fl_catalogue fl_algorithms, fl_filters, fl_sinks;
+
+#endif

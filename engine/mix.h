@@ -1,0 +1,40 @@
+/* Exact mixing: updates become 64-bit integers, so that their sum does not depend on grouping.
+ *
+ * A client's update is put on a grid that depends on that update alone: with peak its largest
+ * magnitude, level k is the least integer with peak < 2^(8k), and one unit is 2^(8k - bits).
+ * Updates of one level share an accumulator; integer addition is exact in any order. Levels are
+ * joined once, at the end, from the lowest up, and divided by the total weight. `bits` leaves room
+ * for the round's total weight, so a sum cannot overflow: |q| <= weight * 2^bits, and the weights
+ * add up to at most 2^(62 - bits). A grid is at least 2^(bits - 8) units across the update's own
+ * peak: with 2^31 examples in a round still finer than float32. */
+#ifndef FL_MIX_H
+#define FL_MIX_H
+
+#include "ops.h"
+
+enum { FL_MIX_LEVELS = 36, FL_MIX_LOWEST = -18 }; /* peaks from 2^-149 to 2^128 */
+
+typedef struct fl_mix {
+  const fl_ops *ops;
+  fl_dev *dev;
+  int64_t n;
+  int bits;
+  int64_t total;                 /* weights added so far */
+  int64_t *level[FL_MIX_LEVELS]; /* (device) [n]; NULL until first needed, then kept for the run */
+  bool used[FL_MIX_LEVELS];      /* in this round */
+} fl_mix;
+
+/* n: floats a vector. Nothing is allocated yet. */
+void fl_mix_open(fl_mix *mix, const fl_ops *ops, fl_dev *dev, int64_t n);
+void fl_mix_close(fl_mix *mix);
+/* A new round whose weights add up to at most most_weight. Errors: USAGE beyond 2^38. */
+fl_status fl_mix_begin(fl_mix *mix, int64_t most_weight);
+/* Adds weight[c] * x_c for the C lanes with weight[c] > 0; measure: (host) [C] finite peaks. */
+fl_status fl_mix_add(fl_mix *mix, int C, fl_cspan x, const int32_t *weight,
+                     const fl_measure *measure);
+/* Adds what `other` (on the same host, CPU or the same device) has gathered. */
+fl_status fl_mix_join(fl_mix *mix, const fl_mix *other);
+/* out = sum / total, float (device) [n]; zeros when nothing was added. */
+fl_status fl_mix_mean(const fl_mix *mix, float *out);
+
+#endif

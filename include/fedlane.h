@@ -1,0 +1,114 @@
+/* fedlane: trains whole cohorts of federated clients at once.
+ *
+ * The installed interface: a configuration goes in, rounds and metrics come out. Everything else in
+ * the source tree is internal. The library never prints, exits or aborts: each call returns a
+ * status, and fedlane_error() has the sentence that explains it.
+ *
+ *     fedlane_run *run = NULL;
+ *     fedlane_metrics m;
+ *     if (fedlane_open("fashion.yaml", 0, NULL, 0, &run) == FEDLANE_OK)
+ *       while (fedlane_round(run, &m) == FEDLANE_OK) printf("%d %g\n", m.round, m.train_loss);
+ *     fedlane_close(&run);
+ *
+ * Threads: one run belongs to one thread at a time; different runs are independent. fedlane_stop()
+ * may be called from any thread and from a signal handler. */
+#ifndef FEDLANE_H
+#define FEDLANE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define FEDLANE_API __attribute__((visibility("default")))
+#else
+#define FEDLANE_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Every status with its one-line meaning. FEDLANE_DONE and FEDLANE_STOPPED are not failures. */
+#define FEDLANE_STATUS_LIST(X)                               \
+  X(OK, "success")                                           \
+  X(DONE, "no round is left")                                \
+  X(STOPPED, "stopped by the user after a checkpoint")       \
+  X(USAGE, "the configuration or the command is wrong")      \
+  X(DATA, "a data file is missing, damaged or does not fit") \
+  X(IO, "a file could not be read or written")               \
+  X(MEMORY, "memory is exhausted")                           \
+  X(DEVICE, "the device is missing or failed")               \
+  X(UNSUPPORTED, "this build or device cannot do that")      \
+  X(INTERNAL, "a fault in fedlane itself")
+
+typedef enum fedlane_status {
+#define FEDLANE_STATUS_ENUM(name, text) FEDLANE_##name,
+  FEDLANE_STATUS_LIST(FEDLANE_STATUS_ENUM)
+#undef FEDLANE_STATUS_ENUM
+      FEDLANE_STATUS_COUNT
+} fedlane_status;
+
+typedef struct fedlane_run fedlane_run; /* opaque: a population, a model, a server and its round */
+
+/* What one round did. Means are over examples. Values that were not measured are NaN (JSON null).
+ */
+typedef struct fedlane_metrics {
+  int round;                            /* 1 .. rounds */
+  int rounds;                           /* rounds of the whole run */
+  int clients;                          /* updates that entered the mean */
+  int dropped;                          /* clients left out because their update was not finite */
+  int64_t examples;                     /* examples visited by local training, epochs counted */
+  int64_t steps;                        /* local steps taken by all clients */
+  int64_t bytes_up, bytes_down;         /* bytes that would cross the network */
+  double seconds;                       /* wall time of the round without evaluation */
+  double train_loss, train_accuracy;    /* during local training */
+  double test_loss, test_accuracy;      /* central test set; NaN unless this round evaluated */
+  double client_mean, client_deviation; /* accuracy over clients, each counted once */
+  double client_worst;                  /* mean accuracy of the worst tenth of the clients */
+} fedlane_metrics;
+
+/* The version of the library, such as "0.1.0". Static; never NULL. */
+FEDLANE_API const char *fedlane_version(void);
+
+/* One line for a status, such as "the configuration or the command is wrong". Static; never NULL.
+ */
+FEDLANE_API const char *fedlane_status_text(fedlane_status status);
+
+/* The sentence for the last failure in the calling thread; "" if there was none. It stays valid
+ * until the next failing call in that thread. Several mistakes in one configuration are separated
+ * by newlines. */
+FEDLANE_API const char *fedlane_error(void);
+
+enum { FEDLANE_RESUME = 1 }; /* flag of fedlane_open: go on from the run folder's checkpoint */
+
+/* Reads a configuration file, loads its data and prepares the first round.
+ * override: n_override strings "key.path=value" that win over the file; may be NULL when 0.
+ * flags: 0 or FEDLANE_RESUME. *out is set only on success; close it with fedlane_close().
+ * Writes the run folder (`output` in the configuration); an empty `output` writes nothing.
+ * Errors: USAGE with all mistakes listed, DATA, IO, MEMORY, DEVICE. */
+FEDLANE_API fedlane_status fedlane_open(const char *config, int n_override,
+                                        const char *const *override, int flags, fedlane_run **out);
+
+/* Trains one round and evaluates if the configuration says so. metrics may be NULL.
+ * Returns FEDLANE_DONE when no round is left, FEDLANE_STOPPED after fedlane_stop() once the
+ * checkpoint is on disk; *metrics is then untouched. */
+FEDLANE_API fedlane_status fedlane_round(fedlane_run *run, fedlane_metrics *metrics);
+
+/* Asks the run to stop after the round in progress. Safe in a signal handler. */
+FEDLANE_API void fedlane_stop(fedlane_run *run);
+
+/* Finds one tensor of the server's model by its PyTorch name, such as "conv1.weight".
+ * *at points to *count floats in PyTorch's layout on the host; valid until the next call on run. */
+FEDLANE_API fedlane_status fedlane_tensor(fedlane_run *run, const char *name, const float **at,
+                                          int64_t *count);
+
+/* Writes the model to a safetensors file with PyTorch's names and layout (aside, then renamed). */
+FEDLANE_API fedlane_status fedlane_save(fedlane_run *run, const char *path);
+
+/* Finishes the run folder and frees the run. Accepts NULL and a pointer to NULL; nulls *run. */
+FEDLANE_API void fedlane_close(fedlane_run **run);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,262 @@
+/* The op table: the seam between mathematics and hardware.
+ *
+ * One legend everywhere: N population, M cohort, C lanes, B batch, P parameters, K classes,
+ * I/O features, H W image.
+ *
+ * Rules for every slot
+ *  - An op works on C lanes at once. Lane c of a span starts at `at + c*stride` (in floats). Stride
+ *    0 means that all lanes read the same values; it is allowed for inputs only, except where an op
+ *    reduces over lanes. The result of a lane never depends on C or on the other lanes, bit for
+ * bit.
+ *  - Row-major, float32. Batches are [B, features]; a lane uses its first rows[c] rows. Rows from
+ *    rows[c] on are dead: gather fills them with zeros and the losses write zero gradients there,
+ *    so an op may process or skip them, but sums over rows must not be changed by them.
+ *  - Image activations ([B] images of channels x height x width) are kept in an order that is the
+ *    backend's own business, without padding: B * channels*height*width floats, image after image.
+ *    Only gather, conv, pool, gnorm and flatten look inside; flatten turns an image into features
+ *    in channel-height-width order and back. Weights are in PyTorch's layout always: convolution
+ *    [O, I, kernel, kernel], dense [O, I].
+ *  - Outputs never alias inputs unless the slot says "in place".
+ *  - Activations and gradients of activations are written (=); gradients of weights are
+ *    accumulated (+=) with a factor, so that a plain SGD step needs no gradient buffer.
+ *  - Pointers inside spans and those marked (device) are device memory; those marked (host) are
+ *    host arrays read during the call. On the CPU both are ordinary memory.
+ *  - Work is queued on the device's stream. No op allocates or synchronises after the first call
+ *    with a given shape; slots of the group "device" say what they do.
+ *  - Errors: FEDLANE_DEVICE when the hardware or its library fails, FEDLANE_INTERNAL for a shape
+ *    that the walker should never have produced. A NaN or infinity is not an error; it travels.
+ * A new slot needs two callers. */
+#ifndef FL_OPS_H
+#define FL_OPS_H
+
+#include "record.h"
+#include "rng.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct fl_span {
+  float *at;
+  int64_t stride;
+} fl_span;
+
+typedef struct fl_cspan {
+  const float *at;
+  int64_t stride;
+} fl_cspan;
+
+static inline fl_cspan fl_const(fl_span s) {
+  fl_cspan c = {s.at, s.stride};
+  return c;
+}
+
+/* A factor: one for all lanes, or one a lane (host [C]) when `lane` is not NULL. */
+typedef struct fl_coef {
+  float all;
+  const float *lane;
+} fl_coef;
+
+static inline fl_coef fl_all(double value) {
+  fl_coef c = {(float)value, NULL};
+  return c;
+}
+
+static inline float fl_coef_at(fl_coef c, int lane) { return c.lane ? c.lane[lane] : c.all; }
+
+/* The lanes and rows that an op works on. B >= 1 is what buffers are laid out for. */
+typedef struct fl_batch {
+  int C, B;
+  const int32_t *rows; /* (host) [C], each 0 .. B */
+} fl_batch;
+
+typedef struct fl_image {
+  int channels, height, width;
+} fl_image;
+
+static inline int64_t fl_image_size(fl_image i) { return (int64_t)i.channels * i.height * i.width; }
+
+/* Square window over images; out.height = (in.height + 2*pad - kernel) / stride + 1. */
+typedef struct fl_window {
+  fl_image in, out;
+  int kernel, stride, pad; /* kernel, stride >= 1; 0 <= pad < kernel */
+} fl_window;
+
+typedef enum fl_act { FL_ACT_RELU, FL_ACT_TANH, FL_ACT_SIGMOID, FL_ACT_GELU } fl_act;
+typedef enum fl_pooling { FL_POOL_MAX, FL_POOL_AVERAGE } fl_pooling; /* average counts padding */
+typedef enum fl_regression { FL_LOSS_MSE, FL_LOSS_HUBER } fl_regression;
+typedef enum fl_adaptive { FL_ADAGRAD, FL_ADAM, FL_YOGI } fl_adaptive;
+
+/* a*x added to the gradient by `step`. */
+typedef struct fl_term {
+  float a;
+  fl_cspan x;
+} fl_term;
+enum { FL_TERMS_MAX = 6 };
+
+/* Where random numbers of C lanes come from: as fl_key, with client and nth a lane. */
+typedef struct fl_draw {
+  uint32_t seed, purpose, round, step, layer;
+  const uint32_t *client, *nth; /* (host) [C] */
+} fl_draw;
+
+static inline fl_key fl_draw_key(const fl_draw *d, int lane) {
+  fl_key k = {d->seed, d->purpose, d->round, d->client[lane], d->nth[lane], d->step, d->layer};
+  return k;
+}
+
+/* A resident data set. x: [n] images in channel-height-width order, uint8 or float (device). */
+typedef struct fl_source {
+  fl_image image;
+  bool bytes;           /* x is uint8; else float */
+  const void *x;        /* (device) */
+  const int32_t *label; /* (device) [n]; NULL for regression */
+  const float *target;  /* (device) [n, n_target]; NULL for classification */
+  int n_target;
+  const float *shift, *scale; /* (host) [channels]: (x - shift) * scale */
+  int crop;  /* random crop after zero padding (of the scaled image) by this much */
+  bool flip; /* random left-right flip */
+} fl_source;
+
+/* Size and health of one lane's vector. */
+typedef struct fl_measure {
+  double sum2; /* sum of squares */
+  double peak; /* largest magnitude; +infinity when any element is NaN or infinite */
+} fl_measure;
+
+typedef struct fl_dev fl_dev; /* device, stream, workspace: the backend's own */
+
+typedef struct fl_dev_options {
+  int index;     /* which device of its kind, from 0; on the CPU: which worker thread */
+  int precision; /* fl_precision */
+} fl_dev_options;
+typedef enum fl_precision { FL_FP32, FL_TF32, FL_BF16 } fl_precision;
+
+typedef struct fl_ops {
+  fl_record record; /* name as in `device:` */
+
+  /* --- device ------------------------------------------------------------------------------ */
+  /* How many devices of this kind can be opened now; 0 and a sentence in *why when none. */
+  int (*count)(const char **why);
+  fl_status (*open)(const fl_dev_options *options, fl_dev **out);
+  void (*close)(fl_dev **dev);
+  /* Free memory in bytes that a plan may use. */
+  fl_status (*room)(fl_dev *d, int64_t *bytes);
+  /* bytes of device memory, 64-byte aligned, contents undefined; MEMORY when there is none. */
+  fl_status (*alloc)(fl_dev *d, int64_t bytes, void **out);
+  void (*release)(fl_dev *d, void **at);
+  /* Copies; upload returns when src may be reused, download when dst is filled. */
+  fl_status (*upload)(fl_dev *d, void *dst, const void *src, int64_t bytes);
+  fl_status (*download)(fl_dev *d, void *dst, const void *src, int64_t bytes);
+  /* Waits for all queued work and reports its errors. */
+  fl_status (*sync)(fl_dev *d);
+
+  /* --- data -------------------------------------------------------------------------------- */
+  /* x = rows of the data set, normalised, cropped and flipped, as image activations.
+   * index: (device) lane c row b is example index[c*index_stride + b].
+   * Row b draws block b of its lane's stream: word 0 below 2*crop+1 (multiply-shift) the vertical
+   * and word 1 the horizontal offset, lowest bit of word 2 the flip. Dead rows: x 0, label -1,
+   * target 0. label (device) [C, B], target: span of [B, n_target]; the one not in use is NULL. */
+  fl_status (*gather)(fl_dev *d, fl_batch b, const fl_source *source, const int32_t *index,
+                      int64_t index_stride, const fl_draw *draw, fl_span x, int32_t *label,
+                      fl_span target);
+  /* x += deviation * standard normal (element i: Box-Muller, in float, of the pair of 32-bit words
+   * 2*(i/2), 2*(i/2)+1; even i the cosine, odd i the sine) over n elements a lane. */
+  fl_status (*normal)(fl_dev *d, int C, int64_t n, const fl_draw *draw, fl_coef deviation,
+                      fl_span x);
+  /* x = lo + (hi - lo) * uniform(0, 1), element i from 32-bit word i. */
+  fl_status (*uniform)(fl_dev *d, int C, int64_t n, const fl_draw *draw, float lo, float hi,
+                       fl_span x);
+
+  /* --- layers ------------------------------------------------------------------------------ */
+  /* y[B,O] = x[B,I] w' + bias. bias.at NULL: none. 2*B*I*O flop a lane, each. */
+  fl_status (*dense_fwd)(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan w, fl_cspan bias,
+                         fl_span y);
+  /* dx[B,I] = dy[B,O] w. */
+  fl_status (*dense_bwd_data)(fl_dev *d, fl_batch b, int I, int O, fl_cspan dy, fl_cspan w,
+                              fl_span dx);
+  /* gw[O,I] += scale * dy'x; gbias[O] += scale * column sums of dy (gbias.at NULL: none). */
+  fl_status (*dense_bwd_weights)(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
+                                 fl_coef scale, fl_span gw, fl_span gbias);
+  /* y = convolution (cross-correlation) of x with w[O,I,k,k] + bias; zero padding. */
+  fl_status (*conv_fwd)(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x, fl_cspan w,
+                        fl_cspan bias, fl_span y);
+  fl_status (*conv_bwd_data)(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan dy, fl_cspan w,
+                             fl_span dx);
+  fl_status (*conv_bwd_weights)(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x, fl_cspan dy,
+                                fl_coef scale, fl_span gw, fl_span gbias);
+  /* Max ignores padding and sends its gradient to the first largest element in scan order. */
+  fl_status (*pool_fwd)(fl_dev *d, fl_batch b, const fl_window *s, fl_pooling kind, fl_cspan x,
+                        fl_span y);
+  /* dx = gradient; x and y are read for max only. */
+  fl_status (*pool_bwd)(fl_dev *d, fl_batch b, const fl_window *s, fl_pooling kind, fl_cspan x,
+                        fl_cspan y, fl_cspan dy, fl_span dx);
+  /* Group normalisation (1803.08494), eps 1e-5: y = (x - mean) / sqrt(var + eps) * w + bias with
+   * w, bias [channels]; stat keeps [B, groups, 2] = mean, 1/deviation for the backward pass. */
+  fl_status (*gnorm_fwd)(fl_dev *d, fl_batch b, fl_image s, int groups, fl_cspan x, fl_cspan w,
+                         fl_cspan bias, fl_span y, fl_span stat);
+  fl_status (*gnorm_bwd_data)(fl_dev *d, fl_batch b, fl_image s, int groups, fl_cspan x, fl_cspan w,
+                              fl_cspan stat, fl_cspan dy, fl_span dx);
+  fl_status (*gnorm_bwd_weights)(fl_dev *d, fl_batch b, fl_image s, int groups, fl_cspan x,
+                                 fl_cspan stat, fl_cspan dy, fl_coef scale, fl_span gw,
+                                 fl_span gbias);
+  /* n features a row, in place allowed except gelu. GELU is the exact form x * Phi(x). */
+  fl_status (*act_fwd)(fl_dev *d, fl_batch b, fl_act kind, int64_t n, fl_cspan x, fl_span y);
+  /* dx = dy * f'; saved: y for relu, tanh and sigmoid, x for gelu. dx may be dy (in place). */
+  fl_status (*act_bwd)(fl_dev *d, fl_batch b, fl_act kind, int64_t n, fl_cspan saved, fl_cspan dy,
+                       fl_span dx);
+  /* y = x * keep / (1 - p), in place allowed; the backward pass is the same call on gradients.
+   * Element row*n + i is kept when its 16-bit draw >= round(p * 65536). 0 <= p < 1. Elements are
+   * counted in the buffer's own order, so masks agree between backends for features only. */
+  fl_status (*dropout)(fl_dev *d, fl_batch b, int64_t n, float p, const fl_draw *draw, fl_cspan x,
+                       fl_span y);
+  /* y = image activations as features in channel-height-width order (back: the inverse). */
+  fl_status (*flatten)(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y);
+
+  /* --- losses ------------------------------------------------------------------------------ */
+  /* Softmax cross-entropy. dz = norm * (softmax(z) - one-hot); dz.at NULL: not wanted.
+   * loss[c] += sum over live rows, hit[c] += rows whose first largest logit is the label.
+   * loss, hit: (device) [C]. Labels outside 0 .. K-1 never get here: the reader refuses them. */
+  fl_status (*xent)(fl_dev *d, fl_batch b, int K, fl_coef norm, const int32_t *label, fl_cspan z,
+                    fl_span dz, double *loss, int64_t *hit);
+  /* Row loss: mean over the T targets of (z-t)^2 (mse), or of Huber's function with threshold
+   * `delta`: e^2/2 inside, delta*(|e| - delta/2) outside. dz carries norm. */
+  fl_status (*regress)(fl_dev *d, fl_batch b, int T, fl_regression kind, float delta, fl_coef norm,
+                       fl_cspan target, fl_cspan z, fl_span dz, double *loss);
+
+  /* --- vectors ----------------------------------------------------------------------------- */
+  /* w = w - lr * (g + sum a*x): the heart. g.at NULL: no gradient. A term's x may be w itself. */
+  fl_status (*step)(fl_dev *d, int C, int64_t n, fl_cspan g, fl_coef lr, int n_term,
+                    const fl_term *term, fl_span w);
+  /* y = a*x + b*y. x.at NULL: y = b*y. b == 0 (for all): y is not read. In place (x = y) allowed.
+   */
+  fl_status (*axpby)(fl_dev *d, int C, int64_t n, fl_coef a, fl_cspan x, fl_coef b, fl_span y);
+  fl_status (*fill)(fl_dev *d, int C, int64_t n, float value, fl_span y);
+  /* out[c], (device) [C]: sums in double over a fixed order that does not depend on C. */
+  fl_status (*measure)(fl_dev *d, int C, int64_t n, fl_cspan x, fl_measure *out);
+  /* y *= min(1, limit / norm2(y)) a lane. */
+  fl_status (*clip)(fl_dev *d, int C, int64_t n, float limit, fl_span y);
+  /* The server's adaptive step on the mean update u (2003.00295, algorithm 2), all in place:
+   * m = b1*m + (1-b1)*u;  v = v + u^2 (adagrad) | b2*v + (1-b2)*u^2 (adam) |
+   * v - (1-b2)*u^2*sign(v - u^2) (yogi);  w += lr * m / (sqrt(v) + eps). One lane of n. */
+  fl_status (*adaptive)(fl_dev *d, int64_t n, fl_adaptive kind, float lr, float b1, float b2,
+                        float eps, const float *u, float *m, float *v, float *w);
+
+  /* --- lanes to one ------------------------------------------------------------------------ */
+  /* Exact sums: total[i] += llrint((double)x_c[i] * factor[c]) for every lane with factor != 0,
+   * rounding halves to even. The caller chooses factors so that no sum can overflow (mix.h).
+   * acc: (host) [C] the (device) accumulator of n integers that lane c adds to. */
+  fl_status (*mix)(fl_dev *d, int C, int64_t n, fl_cspan x, const double *factor,
+                   int64_t *const *acc);
+  /* y += x over n integers (device). */
+  fl_status (*add64)(fl_dev *d, int64_t n, const int64_t *x, int64_t *y);
+  /* out[i] = (float) sum over k of unit[k] * acc[k][i], in double, k ascending.
+   * acc, unit: (host) [n_acc]. */
+  fl_status (*unmix)(fl_dev *d, int64_t n, int n_acc, const int64_t *const *acc, const double *unit,
+                     float *out);
+} fl_ops;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,126 @@
+/* Models: a table of layers, its shapes and offsets, and the walk forward and backward over C
+ * lanes.
+ *
+ * A model is data: a list of fl_layer. Weights of one lane are one flat vector of P floats; each
+ * tensor starts at a multiple of 16 floats and the gaps stay zero for ever. */
+#ifndef FL_MODEL_H
+#define FL_MODEL_H
+
+#include "ops.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum fl_kind {
+  FL_CONV,
+  FL_DENSE,
+  FL_MAX_POOL,
+  FL_AVG_POOL, /* kernel 0: the whole image */
+  FL_RELU,
+  FL_TANH,
+  FL_SIGMOID,
+  FL_GELU,
+  FL_DROPOUT,
+  FL_FLATTEN,
+  FL_GROUP_NORM,
+  FL_ADD, /* residual: adds the output of layer `skip` */
+  FL_KIND_COUNT
+} fl_kind;
+
+/* One layer. Zero means the default, so a table names only what differs. */
+typedef struct fl_layer {
+  fl_kind kind;
+  const char *name; /* PyTorch's module name; NULL: its place in the list, as in nn.Sequential */
+  int out;          /* conv: channels; dense: features, 0 for the model's outputs */
+  int kernel;       /* conv, pool: window; avg_pool 0: the whole image */
+  int stride;       /* conv: 0 means 1; pool: 0 means kernel */
+  int pad;
+  int groups;   /* group_norm */
+  double p;     /* dropout */
+  bool no_bias; /* conv, dense */
+  int from;     /* input: 0 the layer before; -k the output of the k-th layer back */
+  int skip;     /* add: second input, -k as above */
+} fl_layer;
+
+typedef enum fl_init {
+  FL_INIT_TORCH,  /* weight and bias uniform in +-1/sqrt(fan_in): PyTorch's default */
+  FL_INIT_GLOROT, /* weight uniform in +-sqrt(6/(fan_in+fan_out)), bias 0: Keras' default */
+} fl_init;
+
+typedef struct fl_model_spec {
+  fl_record record;
+  const fl_layer *layer;
+  int n_layer;
+  fl_init init;
+} fl_model_spec;
+
+extern const fl_catalogue fl_models;      /* entries are fl_model_spec */
+extern const fl_catalogue fl_layer_kinds; /* entries are fl_record whose args are fl_layer: what a
+                                             `layers:` list may hold; entry k describes fl_kind k.
+                                             The first parameter is the bare value in
+                                             {conv: 32, kernel: 3}. */
+
+/* One tensor of the flat weight vector. */
+typedef struct fl_tensor {
+  char name[64]; /* such as "conv1.weight" */
+  int layer, n_dim, dim[4];
+  int64_t at, count, fan_in, fan_out; /* at: offset in floats */
+} fl_tensor;
+
+typedef struct fl_model fl_model; /* shapes, offsets and buffers of a built model */
+
+/* Sizes that callers need. */
+typedef struct fl_model_info {
+  int64_t P;          /* floats a lane, gaps included; a multiple of 16 */
+  int64_t parameters; /* without gaps */
+  int n_tensor, n_output;
+  fl_image input;
+  double flop;       /* multiply-adds counted as 2, forward, one example */
+  double flop_train; /* forward and backward; the first layer has no data gradient */
+} fl_model_info;
+
+/* Checks the table against the input and fills in shapes. name is for messages ("model 'lenet'").
+ * n_output: classes or regression targets. The layer table is copied.
+ * Errors: USAGE, naming the layer and both shapes. */
+fl_status fl_model_build(const char *name, int n_layer, const fl_layer *layer, fl_init init,
+                         fl_image input, int n_output, fl_model **out);
+void fl_model_close(fl_model **model);
+const fl_model_info *fl_model_about(const fl_model *model);
+const fl_tensor *fl_model_tensor(const fl_model *model, int i); /* in order of offset */
+
+/* Initial weights into w [P], host memory. Depends on seed and tensor only. */
+void fl_model_init(const fl_model *model, uint32_t seed, float *w);
+
+/* Floats of activations a lane needs for batches of B; train: gradients too. */
+int64_t fl_model_act(const fl_model *model, int B, bool train);
+
+/* Where things are inside one lane's activations. */
+int64_t fl_model_input_at(const fl_model *model, int B);  /* image activations, written by gather */
+int64_t fl_model_output_at(const fl_model *model, int B); /* logits or predictions [B, n_output] */
+int64_t fl_model_dout_at(const fl_model *model, int B);   /* their gradient, written by a loss */
+
+/* Where weight gradients go: at += scale * gradient. With `lr` (plain SGD, no gradient buffer) `at`
+ * is the weights themselves, scale is -lr, and before each layer's gradient is added that layer's
+ * slice takes a `step` with the terms alone, from the same weights that the pass has read. */
+typedef struct fl_sink {
+  fl_span at;
+  fl_coef scale;
+  bool fused;
+  fl_coef lr;
+  int n_term;
+  const fl_term *term;
+} fl_sink;
+
+/* Reads the input activations, writes the output. train: dropout is active (draw is then read;
+ * purpose and layer are filled in here) and what backward needs is kept. */
+fl_status fl_model_forward(const fl_model *model, const fl_ops *ops, fl_dev *dev, fl_batch b,
+                           bool train, const fl_draw *draw, fl_cspan w, fl_span act);
+/* Reads the gradient of the output and what forward(train) left. */
+fl_status fl_model_backward(const fl_model *model, const fl_ops *ops, fl_dev *dev, fl_batch b,
+                            const fl_draw *draw, fl_cspan w, fl_span act, const fl_sink *sink);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
