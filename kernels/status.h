@@ -11,9 +11,9 @@ extern "C" {
 typedef fedlane_status fl_status;
 
 #if defined(__GNUC__)
-#define FL_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define FL_PRINTF(text, first) __attribute__((__format__(__printf__, text, first)))
 #else
-#define FL_PRINTF(format, first)
+#define FL_PRINTF(text, first)
 #endif
 
 /* Keeps a sentence (printf form; it names the value and what is allowed) for fedlane_error() and
