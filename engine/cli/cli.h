@@ -1,0 +1,26 @@
+/* The `fedlane` program: one file a subcommand, one line in main.c. */
+#ifndef FL_CLI_H
+#define FL_CLI_H
+
+#include "status.h"
+
+enum { FL_EXIT_DONE = 0, FL_EXIT_FAILED = 1, FL_EXIT_USAGE = 2, FL_EXIT_STOPPED = 130 };
+
+/* A subcommand. run gets the arguments after its name and returns the exit status. */
+typedef struct fl_command {
+  const char *name, *usage; /* usage: the arguments, such as "CONFIG [key.path=value ...]" */
+  const char *help;         /* one line */
+  const char *details;      /* options and examples for `fedlane NAME --help`; may be NULL */
+  int (*run)(int argc, char **argv);
+} fl_command;
+
+extern const fl_command fl_command_run, fl_command_list, fl_command_show, fl_command_data,
+    fl_command_bench;
+
+/* Prints "fedlane: <sentence>" for the thread's last failure, a line each, on standard error and
+ * returns the exit status that belongs to it. */
+int fl_cli_failure(fl_status status);
+/* Prints "fedlane NAME: <why>" and the usage line on standard error; returns FL_EXIT_USAGE. */
+int fl_cli_misuse(const fl_command *command, const char *why, ...) FL_PRINTF(2, 3);
+
+#endif
