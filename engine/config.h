@@ -41,7 +41,8 @@ typedef struct fl_train_args {
 } fl_train_args;
 
 typedef struct fl_server_args {
-  double lr;
+  double lr;     /* 0: the algorithm's usual (fl_algorithm.server_lr) */
+  int weighting; /* auto,examples,uniform; auto: the algorithm's own */
 } fl_server_args;
 
 typedef struct fl_eval_args {

@@ -46,6 +46,7 @@ typedef enum fl_weighting { FL_BY_EXAMPLES, FL_UNIFORM } fl_weighting;
 typedef struct fl_algorithm {
   fl_record record;
   fl_weighting weighting;
+  double server_lr;    /* used when the configuration's server.lr is 0 */
   bool full_gradient; /* one step a round, from the gradient over all of a client's examples */
   int n_server_slot, n_broadcast; /* vectors the server keeps; the first n_broadcast travel */
   int n_client_slot, n_update;    /* vectors kept a client; vectors sent a client, at least 1 */

@@ -134,6 +134,7 @@ typedef enum fl_precision { FL_FP32, FL_TF32, FL_BF16 } fl_precision;
 
 typedef struct fl_ops {
   fl_record record; /* name as in `device:` */
+  bool host;        /* device memory is ordinary host memory, and devices share it */
 
   /* --- device ------------------------------------------------------------------------------ */
   /* How many devices of this kind can be opened now; 0 and a sentence in *why when none. */
