@@ -20,7 +20,8 @@ typedef enum fl_type {
   FL_INT,    /* int64_t */
   FL_BOOL,   /* bool */
   FL_TEXT,   /* const char *, owned by the configuration */
-  FL_CHOICE, /* int: index into the comma-separated words of `choices` */
+  FL_CHOICE, /* int: index into the comma-separated words of `text` */
+  FL_INT32,  /* int: as FL_INT, for structs that hold plain ints, such as fl_layer */
 } fl_type;
 
 enum {

@@ -59,7 +59,8 @@ extern const fl_catalogue fl_models;      /* entries are fl_model_spec */
 extern const fl_catalogue fl_layer_kinds; /* entries are fl_record whose args are fl_layer: what a
                                              `layers:` list may hold; entry k describes fl_kind k.
                                              The first parameter is the bare value in
-                                             {conv: 32, kernel: 3}. */
+                                             {conv: 32, kernel: 3}. Whole numbers are FL_INT32, since
+                                             fl_layer holds ints. */
 
 /* One tensor of the flat weight vector. */
 typedef struct fl_tensor {
