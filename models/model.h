@@ -59,12 +59,21 @@ extern const fl_catalogue fl_models;      /* entries are fl_model_spec */
 extern const fl_catalogue fl_layer_kinds; /* entries are fl_record whose args are fl_layer: what a
                                              `layers:` list may hold; entry k describes fl_kind k.
                                              The first parameter is the bare value in
-                                             {conv: 32, kernel: 3}. Whole numbers are FL_INT32, since
-                                             fl_layer holds ints. */
+                                             {conv: 32, kernel: 3}. Whole numbers are FL_INT32,
+                                             since fl_layer holds ints. */
+
+/* What a tensor is to its layer, which decides how it starts. */
+typedef enum fl_role {
+  FL_ROLE_WEIGHT, /* uniform, within the bound of fl_init */
+  FL_ROLE_BIAS,   /* uniform as well (torch), or 0 (glorot) */
+  FL_ROLE_SCALE,  /* 1 */
+  FL_ROLE_SHIFT   /* 0 */
+} fl_role;
 
 /* One tensor of the flat weight vector. */
 typedef struct fl_tensor {
   char name[64]; /* such as "conv1.weight" */
+  fl_role role;
   int layer, n_dim, dim[4];
   int64_t at, count, fan_in, fan_out; /* at: offset in floats */
 } fl_tensor;
@@ -81,9 +90,12 @@ typedef struct fl_model_info {
   double flop_train; /* forward and backward; the first layer has no data gradient */
 } fl_model_info;
 
+enum { FL_LAYERS_MAX = 250 }; /* in one model: the random numbers' layer word has 8 bits */
+
 /* Checks the table against the input and fills in shapes. name is for messages ("model 'lenet'").
- * n_output: classes or regression targets. The layer table is copied.
- * Errors: USAGE, naming the layer and both shapes. */
+ * n_output: classes or regression targets. The layer table is copied, names too.
+ * Features without a shape are {n, 1, 1} images; dense takes nothing else.
+ * Errors: USAGE, naming the layer by its place (from 1) and the shapes; MEMORY. */
 fl_status fl_model_build(const char *name, int n_layer, const fl_layer *layer, fl_init init,
                          fl_image input, int n_output, fl_model **out);
 void fl_model_close(fl_model **model);
@@ -93,7 +105,9 @@ const fl_tensor *fl_model_tensor(const fl_model *model, int i); /* in order of o
 /* Initial weights into w [P], host memory. Depends on seed and tensor only. */
 void fl_model_init(const fl_model *model, uint32_t seed, float *w);
 
-/* Floats of activations a lane needs for batches of B; train: gradients too. */
+/* Floats of activations a lane needs for batches of B; train: gradients too. A multiple of 16.
+ * Buffers share memory where their lives allow it, so after a forward pass only the input and the
+ * output are certain to hold what their names say. */
 int64_t fl_model_act(const fl_model *model, int B, bool train);
 
 /* Where things are inside one lane's activations. */
@@ -114,10 +128,12 @@ typedef struct fl_sink {
 } fl_sink;
 
 /* Reads the input activations, writes the output. train: dropout is active (draw is then read;
- * purpose and layer are filled in here) and what backward needs is kept. */
+ * purpose and layer are filled in here; NULL leaves dropout out) and what backward needs is kept.
+ * act: lanes of fl_model_act(B, train) floats, 64-byte aligned. */
 fl_status fl_model_forward(const fl_model *model, const fl_ops *ops, fl_dev *dev, fl_batch b,
                            bool train, const fl_draw *draw, fl_cspan w, fl_span act);
-/* Reads the gradient of the output and what forward(train) left. */
+/* Reads the gradient of the output and what forward(train) left, and uses both up. draw: as given
+ * to the forward pass. */
 fl_status fl_model_backward(const fl_model *model, const fl_ops *ops, fl_dev *dev, fl_batch b,
                             const fl_draw *draw, fl_cspan w, fl_span act, const fl_sink *sink);
 

@@ -1,0 +1,10 @@
+/* The models that come with fedlane, one file a family. Internal to models/. */
+#ifndef FL_FAMILIES_H
+#define FL_FAMILIES_H
+
+#include "model.h"
+
+extern const fl_model_spec fl_model_logistic, fl_model_mlp, fl_model_cnn_fedavg,
+    fl_model_cnn_dropout, fl_model_lenet, fl_model_cnn_feddyn, fl_model_resnet18_gn;
+
+#endif

@@ -1,0 +1,123 @@
+/* Layer kinds as the walker sees them. Internal to models/.
+ *
+ * A kind is one record in a file of its own (layer_<kind>.c): how it is written in a `layers:`
+ * list, the shape it makes, its tensors, its work, and its passes in the words of the op table. To
+ * add one, write that file, name it in fl_kind and in layers.c.
+ *
+ * Activations are values: value 0 is the model's input, value i+1 the output of layer i. */
+#ifndef FL_LAYERS_H
+#define FL_LAYERS_H
+
+#include "model.h"
+
+/* What the backward pass of a kind reads besides the gradient of its output. */
+enum {
+  FL_READS_X = 1,      /* its input */
+  FL_READS_Y = 2,      /* its output */
+  FL_READS_SIGN_Y = 4, /* where its output is positive, no more */
+};
+
+typedef struct fl_kind_record fl_kind_record;
+
+/* A layer of a built model. */
+typedef struct fl_node {
+  fl_layer layer; /* defaults filled in; the name is owned */
+  const fl_kind_record *kind;
+  int place;              /* in the list, from 0 */
+  int x, skip;            /* the values it reads; skip -1: only one */
+  fl_image in, out;       /* features are {n, 1, 1} */
+  fl_window window;       /* conv and pool: in, out, kernel, stride and pad again */
+  int tensor, n_tensor;   /* its tensors: the first one's number and how many */
+  int64_t n_stat;         /* floats a row that forward keeps for backward (group norm) */
+  bool dx, dskip;         /* a layer before needs the gradient of x, of skip */
+  bool first, first_skip; /* that gradient is written here before any other layer adds to it */
+} fl_node;
+
+/* One layer's view of a pass: its own slices of every lane. */
+typedef struct fl_pass {
+  const fl_ops *ops;
+  fl_dev *dev;
+  const fl_node *node;
+  fl_batch b;
+  bool drop;        /* dropout is active, and draw is set */
+  fl_draw draw;     /* purpose and layer filled in */
+  fl_cspan w, bias; /* its first and second tensor; at NULL: none */
+  fl_span x, skip, y, stat;
+  fl_span dy, dx;
+  fl_coef scale;
+  fl_span gw, gbias; /* where weight gradients go; at NULL: none */
+} fl_pass;
+
+struct fl_kind_record {
+  fl_record record;   /* args: fl_layer; the first parameter is the bare value */
+  bool in_place;      /* y may be x, if nobody else needs x */
+  bool keeps_sign;    /* written over x, y > 0 only where x > 0, except where no gradient passes */
+  bool back_in_place; /* dx may be dy */
+  unsigned reads;     /* FL_READS_ flags */
+  /* Sets out (and window, n_stat) from layer and in. skip: the second input's shape. Returns NULL,
+   * or why the layer does not fit, as the end of a sentence. */
+  const char *(*shape)(fl_node *node, fl_image skip);
+  /* Describes tensor i: role, n_dim, dim, fan_in and fan_out; false when there is none. */
+  bool (*tensor)(const fl_node *node, int i, fl_tensor *out); /* NULL: no tensors */
+  double (*flop)(const fl_node *node); /* of one pass of one example; NULL: not counted */
+  fl_status (*forward)(const fl_pass *p);
+  fl_status (*back_data)(const fl_pass *p);    /* writes dx; NULL: dx is dy for every input */
+  fl_status (*back_weights)(const fl_pass *p); /* adds to gw and gbias; NULL: no tensors */
+};
+
+extern const fl_kind_record fl_layer_conv, fl_layer_dense, fl_layer_max_pool, fl_layer_avg_pool,
+    fl_layer_relu, fl_layer_tanh, fl_layer_sigmoid, fl_layer_gelu, fl_layer_dropout,
+    fl_layer_flatten, fl_layer_group_norm, fl_layer_add;
+
+enum { FL_LAYER_OUT_MAX = 1 << 20, FL_LAYER_WINDOW_MAX = 1024 };
+
+/* Where one value, and what its layer keeps, lie in a lane's activations: floats a row, each a
+ * multiple of 16, so that row counts scale them. */
+typedef struct fl_place {
+  int64_t value, grad; /* the value and its gradient */
+  int64_t stat;        /* what the layer that makes it keeps */
+  int64_t scratch;     /* for a gradient that is added to an earlier one */
+} fl_place;
+
+typedef struct fl_layout {
+  fl_place *at;  /* [n_layer + 1], by value */
+  int64_t total; /* floats a row */
+} fl_layout;
+
+struct fl_model {
+  fl_init init;
+  int n_layer;
+  fl_node *node;
+  fl_tensor *tensor;
+  fl_model_info info;
+  fl_layout train, eval;
+};
+
+/* Places the buffers of a model whose nodes are complete. Errors: MEMORY. */
+fl_status fl_layout_make(const fl_model *model, bool train, fl_layout *out);
+
+static inline fl_image fl_value_shape(const fl_model *model, int value) {
+  return value == 0 ? model->info.input : model->node[value - 1].out;
+}
+
+/* The parameters that every kind ends with. */
+#define FL_LAYER_COMMON_PARAMS                                                                  \
+  {.name = "name",                                                                              \
+   .type = FL_TEXT,                                                                             \
+   .offset = offsetof(fl_layer, name),                                                          \
+   .text = "",                                                                                  \
+   .help = "name of the PyTorch module; empty: the place in the list"},                         \
+  {                                                                                             \
+    .name = "from", .type = FL_INT32, .offset = offsetof(fl_layer, from), .lo = -FL_LAYERS_MAX, \
+    .hi = 0, .unit = "layers",                                                                  \
+    .help = "input: 0 the layer before, -k the output of the k-th layer back",                  \
+  }
+
+/* Shapes and windows shared by kinds. */
+const char *fl_shape_same(fl_node *node, fl_image skip);
+/* Sets node->window and node->out for `channels` outputs from layer.kernel, stride and pad. */
+const char *fl_shape_window(fl_node *node, int channels);
+/* y = x over the whole batch; nothing when they are one buffer. */
+fl_status fl_pass_copy(const fl_pass *p);
+
+#endif

@@ -1,0 +1,14 @@
+#include "families.h"
+
+static const fl_record *const models[] = {
+    &fl_model_logistic.record,    &fl_model_mlp.record,   &fl_model_cnn_fedavg.record,
+    &fl_model_cnn_dropout.record, &fl_model_lenet.record, &fl_model_cnn_feddyn.record,
+    &fl_model_resnet18_gn.record,
+};
+
+const fl_catalogue fl_models = {
+    .kind = "model",
+    .help = "a network, as a table of layers",
+    .entry = models,
+    .n = FL_COUNT(models),
+};
