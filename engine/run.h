@@ -1,19 +1,174 @@
-/* What the `fedlane` program needs of a run beyond the public interface. */
+/* A run and its parts, as the engine's own files see them. */
 #ifndef FL_RUN_H
 #define FL_RUN_H
 
-#include <stddef.h>
+#include "engine.h"
 
-#include "config.h"
+enum { FL_OPEN_DRY = 2 }; /* with FEDLANE_RESUME: flags of fedlane_open; plans, writes nothing */
 
-enum { FL_OPEN_DRY = 2 }; /* flag of fedlane_open: plan the run and write nothing */
+/* How clients turn their examples into steps. A piece is one forward and backward pass. */
+typedef struct fl_schedule {
+  int batch;  /* rows of a piece */
+  int epochs; /* passes over a client's examples */
+  bool whole; /* a step takes all pieces of an epoch, and not just one */
+  bool fused; /* gradients go straight into the weights: no gradient buffer */
+  bool momentum;
+} fl_schedule;
 
-/* The configuration of an open run; owned by the run. */
-const fl_config *fl_run_config(const fedlane_run *run);
-/* Rounds already done: 0, or those of the checkpoint that the run went on from. */
-int fl_run_round(const fedlane_run *run);
-/* Writes the plan as text (population, model, bytes a lane, lanes seated at once) into text[size],
- * cut when it does not fit. Errors: none of its own; those of asking the device for its memory. */
+int32_t fl_schedule_pieces(const fl_schedule *s, int32_t n_example); /* of all epochs together */
+int32_t fl_schedule_steps(const fl_schedule *s, int32_t n_example);
+
+/* The clients of one round, those with most work first. Arrays of `capacity`. */
+typedef struct fl_cohort {
+  int32_t n, capacity; /* clients that have examples; train.cohort */
+  uint32_t *client, *nth;
+  int32_t *rank;   /* place in the order of drawing: results are summed in this order */
+  atomic_int next; /* first client not yet taken by a station */
+  int64_t weight;  /* of all clients together, as mixed */
+  /* What came back, by rank. */
+  double *loss;
+  int64_t *hit;
+  bool *accepted;
+} fl_cohort;
+
+/* One device: its lanes, work space and partial sums. A host thread each. */
+typedef struct fl_station {
+  fl_lanes lanes;
+  fl_arena arena, host_arena;
+  fl_source source;
+  fl_mix mix[FL_UPDATES];
+  fl_span g, velocity, act, target;
+  int64_t index_stride;
+  /* (device) [width] each; index, label: [width, index_stride], [width, batch] */
+  int32_t *index, *label;
+  double *loss;
+  int64_t *hit;
+  fl_measure *measure; /* [FL_UPDATES][width] */
+  /* (host) the same and what only the host needs */
+  int32_t *index_host, *rows, *n_piece, *weight;
+  double *loss_host;
+  int64_t *hit_host;
+  fl_measure *measure_host;
+  float *norm;
+  fl_status status; /* of this round's work */
+  char *sentence;   /* why it failed; owned */
+} fl_station;
+
+/* The vectors that clients keep between rounds, in host memory (or a file when it does not fit),
+ * untouched pages costing nothing. A client never seen has zeros. */
+typedef struct fl_store {
+  int32_t n;      /* clients; 0: the algorithm keeps nothing */
+  int64_t floats; /* a client */
+  float *at;      /* [n, floats] */
+  int64_t bytes;  /* mapped */
+  uint8_t *side;  /* [n] 0: never saved; 1, 2: half of clients.bin with the last checkpoint */
+  uint8_t *fresh; /* [n] side as the next checkpoint will say */
+  bool *touched;  /* [n] holds something other than zeros */
+  bool *dirty;    /* [n] changed since the last checkpoint */
+} fl_store;
+
+fl_status fl_store_open(fl_store *store, int32_t n, int64_t floats, const char *folder);
+void fl_store_close(fl_store *store);
+/* Copies a client's vectors to or from lanes' slots. */
+fl_status fl_store_seat(const fl_store *store, fl_lanes *lanes, int lane, int n_slot);
+fl_status fl_store_unseat(fl_store *store, fl_lanes *lanes, int lane, int n_slot);
+/* Writes dirty clients to the unused half of their place in `path`, then syncs; `fresh` says which
+ * half. Until fl_store_saved() the previous checkpoint stays good. */
+fl_status fl_store_save(fl_store *store, const char *path);
+void fl_store_saved(fl_store *store);
+fl_status fl_store_load(fl_store *store, const char *path, const uint8_t *side);
+
+/* Bytes a run needs, for the printed plan. */
+typedef struct fl_plan {
+  int width, together; /* lanes seated and lanes in one call, a device */
+  int64_t lane, act;   /* bytes a lane, of which activations */
+  int64_t shared, mix; /* bytes a device besides lanes; of one level of exact sums */
+  int64_t store, data; /* bytes on the host: client vectors at most, data set */
+  int64_t room;        /* bytes that were free */
+} fl_plan;
+
+/* Groups of examples, each evaluated by itself. */
+typedef struct fl_groups {
+  int n;
+  int64_t *offset; /* [n+1] group i is index[offset[i]] .. index[offset[i+1]-1] */
+  int32_t *index;
+  double *loss; /* [n] sums of the last evaluation */
+  int64_t *hit;
+  atomic_int next; /* first group not yet taken by a station */
+} fl_groups;
+
+struct fedlane_run {
+  fl_config *config;
+  const fl_algorithm *algorithm;
+  const void *algorithm_args;
+  fl_dataset data;
+  fl_population people;
+  fl_model *model;
+  fl_schedule schedule;
+  fl_devices devices;
+  fl_plan plan;
+  int n_station;
+  fl_station *station;
+  fl_arena server_arena;
+  fl_server server;
+  float *mean[FL_UPDATES];
+  fl_measure *health; /* (device) of the server's weights */
+  fl_store store;
+  fl_cohort cohort;
+  fl_weighting weighting;
+  int round; /* rounds done */
+  volatile sig_atomic_t stop;
+  float *host_w;              /* [P] for saving and for callers */
+  fl_groups central, clients; /* what evaluation looks at */
+  struct {
+    const fl_sink_kind *kind;
+    void *state;
+  } sink[FL_SINKS_MAX];
+  int n_sink;
+  int last_checkpoint; /* round of the newest checkpoint; -1: none */
+};
+
+/* run.c: what the program asks of a run beyond the public interface. */
+const fl_config *fl_run_config(const fedlane_run *run); /* owned by the run */
+int fl_run_round(const fedlane_run *run);               /* rounds already done */
+
+/* round.c: one round of training, from drawing the cohort to the server's step. */
+fl_status fl_round(fedlane_run *run, fedlane_metrics *metrics);
+/* cohort.c */
+fl_status fl_cohort_open(fedlane_run *run);
+void fl_cohort_close(fl_cohort *cohort);
+fl_status fl_cohort_draw(fedlane_run *run);
+/* The next at most `most` clients: returns how many, *first is the place of the first. */
+int fl_cohort_take(fl_cohort *cohort, int most, int *first);
+int32_t fl_run_examples(const fedlane_run *run, uint32_t client); /* its training examples */
+
+/* station.c: places a station's memory; with an arena that is planning it only counts. */
+fl_status fl_station_open(fedlane_run *run, int i);
+void fl_station_close(fl_station *station);
+int64_t fl_station_bytes(const fedlane_run *run, int width);
+/* Runs `job` once for each station, each in a thread of its own, and returns the first failure. */
+typedef fl_status (*fl_job)(fedlane_run *run, fl_station *station);
+fl_status fl_stations_do(fedlane_run *run, fl_job job);
+
+/* lanes.c: the life of clients on one station: seat, train, finish, mix. */
+fl_status fl_lanes_work(fedlane_run *run, fl_station *station);
+/* The loss of the lanes from `lane` on; norm (host) [b.C] scales its gradient, NULL: none wanted.
+ */
+fl_status fl_loss(const fedlane_run *run, fl_station *station, fl_batch b, int lane,
+                  const float *norm);
+/* plan.c */
+fl_status fl_plan_make(fedlane_run *run);
+/* Text of the plan: model, devices, memory. */
 fl_status fl_run_describe(fedlane_run *run, char *text, size_t size);
+/* eval.c */
+fl_status fl_eval_open(fedlane_run *run);
+void fl_eval_close(fedlane_run *run);
+fl_status fl_eval(fedlane_run *run, fedlane_metrics *metrics);
+/* checkpoint.c: state of the run in `output`/checkpoint. */
+fl_status fl_checkpoint_save(fedlane_run *run);
+fl_status fl_checkpoint_load(fedlane_run *run);
+/* weights.c: the model as a safetensors file with PyTorch's names. */
+fl_status fl_weights_save(fedlane_run *run, const char *path);
+fl_status fl_weights_load(const fl_model *model, const char *path, float *w);
 
 #endif

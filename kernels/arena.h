@@ -1,4 +1,4 @@
-/* An arena: device memory planned first, taken once, handed out in order, freed as a whole.
+/* An arena: memory planned first, taken once, handed out in order, freed as a whole.
  *
  *     plan:   fl_arena a = {0};           every take only counts
  *             fl_arena_take(&a, bytes);
@@ -23,7 +23,8 @@ typedef struct fl_arena {
 /* The next `bytes`, 64-byte aligned; NULL while planning. Taking more than was planned is a fault
  * of the caller and returns NULL. */
 void *fl_arena_take(fl_arena *arena, int64_t bytes);
-/* Reserves arena->used bytes and starts handing them out from the beginning. Errors: MEMORY. */
+/* Reserves arena->used bytes and starts handing them out from the beginning. ops NULL: ordinary
+ * host memory, dev is then not used. Contents are undefined. Errors: MEMORY. */
 fl_status fl_arena_open(fl_arena *arena, const fl_ops *ops, fl_dev *dev);
 void fl_arena_close(fl_arena *arena);
 

@@ -1,0 +1,128 @@
+/* A checkpoint is `output`/checkpoint/state.safetensors (round, digest, server vectors, and which
+ * half of each client's place counts) and clients.bin (two halves a client). The state file is
+ * written last, aside, and renamed: whatever is interrupted, the previous checkpoint stays whole.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "files.h"
+#include "run.h"
+#include "safetensors.h"
+
+static const char *const slot_name[FL_SLOTS] = {"slot0", "slot1", "slot2", "slot3"};
+
+typedef struct paths {
+  char *folder, *state, *clients;
+} paths;
+
+static fl_status paths_open(const fedlane_run *run, paths *p) {
+  p->folder = fl_path_join(run->config->general.output, "checkpoint");
+  p->state = p->folder ? fl_path_join(p->folder, "state.safetensors") : NULL;
+  p->clients = p->folder ? fl_path_join(p->folder, "clients.bin") : NULL;
+  if (p->state && p->clients) return FEDLANE_OK;
+  return fl_fail(FEDLANE_MEMORY, "no memory for the name of a checkpoint");
+}
+
+static void paths_close(paths *p) {
+  free(p->folder);
+  free(p->state);
+  free(p->clients);
+}
+
+static fl_status write_state(fedlane_run *run, const char *path) {
+  const fl_server *s = &run->server;
+  int n = 1 + run->algorithm->n_server_slot, count = 0;
+  fl_st_tensor out[FL_SLOTS + 2];
+  char round[32];
+  float *copy = malloc((size_t)(4 * s->P * n));
+  fl_status status = FEDLANE_OK;
+  if (!copy) return fl_fail(FEDLANE_MEMORY, "no memory for a checkpoint of %d vectors", n);
+  for (int i = 0; i < n; i++) {
+    float *to = copy + i * s->P;
+    FL_GO(s->ops->download(s->dev, to, i ? s->slot[i - 1] : s->w, 4 * s->P));
+    out[count++] = (fl_st_tensor){.name = i ? slot_name[i - 1] : "w",
+                                  .type = FL_F32,
+                                  .n_dim = 1,
+                                  .dim = {s->P},
+                                  .count = s->P,
+                                  .data = to};
+  }
+  FL_GO(s->ops->sync(s->dev));
+  if (run->store.n > 0)
+    out[count++] = (fl_st_tensor){.name = "clients",
+                                  .type = FL_U8,
+                                  .n_dim = 1,
+                                  .dim = {run->store.n},
+                                  .count = run->store.n,
+                                  .data = run->store.fresh};
+  snprintf(round, sizeof round, "%d", run->round);
+  const char *meta[] = {"kind",   "fedlane checkpoint 1", "round", round,
+                        "digest", run->config->digest};
+  FL_GO(fl_st_write(path, count, out, FL_COUNT(meta) / 2, meta));
+done:
+  free(copy);
+  return status;
+}
+
+fl_status fl_checkpoint_save(fedlane_run *run) {
+  paths p = {0};
+  fl_status status;
+  if (!*run->config->general.output || run->last_checkpoint == run->round) return FEDLANE_OK;
+  FL_GO(paths_open(run, &p));
+  FL_GO(fl_make_folder(p.folder));
+  FL_GO(fl_store_save(&run->store, p.clients));
+  FL_GO(write_state(run, p.state));
+  fl_store_saved(&run->store);
+  run->last_checkpoint = run->round;
+done:
+  paths_close(&p);
+  return status;
+}
+
+static fl_status vector_of(const fl_st_file *file, const char *path, const char *name,
+                           fl_dtype type, int64_t count, const void **data) {
+  const fl_st_tensor *t = fl_st_find(file, name);
+  if (!t || t->type != type || t->count != count)
+    return fl_fail(FEDLANE_DATA, "%s: '%s' is missing or not %lld values of %s", path, name,
+                   (long long)count, fl_dtype_name(type));
+  *data = t->data;
+  return FEDLANE_OK;
+}
+
+static fl_status read_state(fedlane_run *run, const fl_st_file *file, const paths *p) {
+  fl_server *s = &run->server;
+  const char *digest = fl_st_metadata(file, "digest"), *round = fl_st_metadata(file, "round");
+  const void *data;
+  if (!digest || !round)
+    return fl_fail(FEDLANE_DATA, "%s is not a checkpoint of fedlane", p->state);
+  if (strcmp(digest, run->config->digest) != 0)
+    return fl_fail(FEDLANE_USAGE,
+                   "%s belongs to another configuration (digest %s; this one has %s); compare "
+                   "%s/config.yaml, or choose another output",
+                   p->state, digest, run->config->digest, run->config->general.output);
+  for (int i = 0; i <= run->algorithm->n_server_slot; i++) {
+    FL_TRY(vector_of(file, p->state, i ? slot_name[i - 1] : "w", FL_F32, s->P, &data));
+    FL_TRY(s->ops->upload(s->dev, i ? s->slot[i - 1] : s->w, data, 4 * s->P));
+  }
+  if (run->store.n > 0) {
+    FL_TRY(vector_of(file, p->state, "clients", FL_U8, run->store.n, &data));
+    FL_TRY(fl_store_load(&run->store, p->clients, data));
+  }
+  run->round = run->last_checkpoint = atoi(round);
+  return FEDLANE_OK;
+}
+
+fl_status fl_checkpoint_load(fedlane_run *run) {
+  paths p = {0};
+  fl_st_file *file = NULL;
+  fl_status status;
+  FL_GO(paths_open(run, &p));
+  if (!fl_file_exists(p.state)) goto done; /* killed before its first checkpoint: from the start */
+  FL_GO(fl_st_open(p.state, &file));
+  FL_GO(read_state(run, file, &p));
+done:
+  fl_st_close(&file);
+  paths_close(&p);
+  return status;
+}

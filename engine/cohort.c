@@ -1,0 +1,109 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "run.h"
+
+int32_t fl_schedule_pieces(const fl_schedule *s, int32_t n_example) {
+  return s->epochs * ((n_example + s->batch - 1) / s->batch);
+}
+
+int32_t fl_schedule_steps(const fl_schedule *s, int32_t n_example) {
+  return s->whole ? s->epochs : fl_schedule_pieces(s, n_example);
+}
+
+int32_t fl_run_examples(const fedlane_run *run, uint32_t client) {
+  return run->people.n_train[client];
+}
+
+fl_status fl_cohort_open(fedlane_run *run) {
+  fl_cohort *c = &run->cohort;
+  size_t n = (size_t)run->config->train.cohort;
+  c->capacity = (int32_t)n;
+  c->client = calloc(n, sizeof *c->client);
+  c->nth = calloc(n, sizeof *c->nth);
+  c->rank = calloc(n, sizeof *c->rank);
+  c->loss = calloc(n, sizeof *c->loss);
+  c->hit = calloc(n, sizeof *c->hit);
+  c->accepted = calloc(n, sizeof *c->accepted);
+  if (!c->client || !c->nth || !c->rank || !c->loss || !c->hit || !c->accepted)
+    return fl_fail(FEDLANE_MEMORY, "no memory for a cohort of %zu clients", n);
+  return FEDLANE_OK;
+}
+
+void fl_cohort_close(fl_cohort *c) {
+  free(c->client);
+  free(c->nth);
+  free(c->rank);
+  free(c->loss);
+  free(c->hit);
+  free(c->accepted);
+  memset(c, 0, sizeof *c);
+}
+
+typedef struct seatable {
+  uint32_t client, nth;
+  int32_t rank, work;
+} seatable;
+
+static int by_client(const void *a, const void *b) {
+  const seatable *x = a, *y = b;
+  if (x->client != y->client) return x->client < y->client ? -1 : 1;
+  return (x->rank > y->rank) - (x->rank < y->rank);
+}
+
+static int by_work(const void *a, const void *b) {
+  const seatable *x = a, *y = b;
+  if (x->work != y->work) return x->work > y->work ? -1 : 1;
+  return (x->rank > y->rank) - (x->rank < y->rank);
+}
+
+/* Numbers the occurrences of a client, leaves out clients without examples, sorts by work. */
+static int32_t arrange(const fedlane_run *run, int32_t n, seatable *s) {
+  int32_t kept = 0;
+  qsort(s, (size_t)n, sizeof *s, by_client);
+  for (int32_t i = 0; i < n; i++) {
+    int32_t examples = fl_run_examples(run, s[i].client);
+    s[i].nth = i > 0 && s[i - 1].client == s[i].client ? s[i - 1].nth + 1 : 0;
+    s[i].work = fl_schedule_pieces(&run->schedule, examples);
+  }
+  qsort(s, (size_t)n, sizeof *s, by_work);
+  while (kept < n && s[kept].work > 0) kept++;
+  return kept;
+}
+
+fl_status fl_cohort_draw(fedlane_run *run) {
+  fl_cohort *c = &run->cohort;
+  const fl_sampler *sampler = (const fl_sampler *)run->config->sampler.record;
+  int32_t n = c->capacity;
+  seatable *s = malloc((size_t)n * sizeof *s);
+  int32_t *drawn = malloc((size_t)n * sizeof *drawn);
+  fl_status status = FEDLANE_OK;
+  if (!s || !drawn) {
+    status = fl_fail(FEDLANE_MEMORY, "no memory to draw %d clients", n);
+    goto done;
+  }
+  FL_GO(sampler->draw(run->config->sampler.args, (uint32_t)run->config->general.seed,
+                      (uint32_t)run->round + 1, run->people.n, n, drawn));
+  for (int32_t i = 0; i < n; i++) s[i] = (seatable){.client = (uint32_t)drawn[i], .rank = i};
+  c->n = arrange(run, n, s);
+  c->weight = 0;
+  for (int32_t i = 0; i < c->n; i++) {
+    c->client[i] = s[i].client;
+    c->nth[i] = s[i].nth;
+    c->rank[i] = s[i].rank;
+    c->weight += run->weighting == FL_UNIFORM ? 1 : fl_run_examples(run, s[i].client);
+  }
+  memset(c->accepted, 0, (size_t)n * sizeof *c->accepted);
+  atomic_store(&c->next, 0);
+done:
+  free(s);
+  free(drawn);
+  return status;
+}
+
+int fl_cohort_take(fl_cohort *c, int most, int *first) {
+  int at = atomic_fetch_add(&c->next, most);
+  if (at >= c->n) return 0;
+  *first = at;
+  return c->n - at < most ? c->n - at : most;
+}

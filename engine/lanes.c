@@ -1,0 +1,257 @@
+/* The life of clients on one device: they take seats, train, and their updates join the sums. */
+#include <math.h>
+#include <string.h>
+
+#include "run.h"
+
+static fl_span span_from(fl_span s, int lane) {
+  if (s.at) s.at += lane * s.stride;
+  return s;
+}
+
+/* The lanes first .. first+n-1 as lanes of their own. */
+static fl_lanes part_of(const fl_lanes *l, int first, int n) {
+  fl_lanes part = *l;
+  part.C = n;
+  part.client += first;
+  part.nth += first;
+  part.rank += first;
+  part.n_example += first;
+  part.n_step += first;
+  part.coef += first;
+  part.w = span_from(l->w, first);
+  for (int i = 0; i < FL_UPDATES; i++) part.up[i] = span_from(l->up[i], first);
+  for (int i = 0; i < FL_SLOTS; i++) part.slot[i] = span_from(l->slot[i], first);
+  return part;
+}
+
+static fl_draw draw_for(const fedlane_run *run, const fl_lanes *l, fl_purpose purpose, int step) {
+  fl_draw d = {.seed = (uint32_t)run->config->general.seed,
+               .purpose = (uint32_t)purpose,
+               .round = (uint32_t)run->round + 1,
+               .step = (uint32_t)step,
+               .client = l->client,
+               .nth = l->nth};
+  return d;
+}
+
+/* Writes the order in which a lane visits its examples: each epoch shuffled, in pieces of `batch`.
+ */
+static void deal_examples(const fedlane_run *run, fl_station *s, int lane) {
+  const fl_lanes *l = &s->lanes;
+  const fl_schedule *plan = &run->schedule;
+  int32_t n = l->n_example[lane], a_epoch = s->n_piece[lane] / plan->epochs;
+  const int32_t *own = run->people.index + run->people.offset[l->client[lane]];
+  int32_t *to = s->index_host + lane * s->index_stride;
+  for (int e = 0; e < plan->epochs; e++, to += (int64_t)a_epoch * plan->batch) {
+    fl_rng rng = fl_rng_open((fl_key){.seed = (uint32_t)run->config->general.seed,
+                                      .purpose = FL_FOR_SHUFFLE,
+                                      .round = (uint32_t)run->round + 1,
+                                      .client = l->client[lane],
+                                      .nth = l->nth[lane],
+                                      .step = (uint32_t)e});
+    memcpy(to, own, (size_t)n * sizeof *to);
+    fl_rng_shuffle(&rng, to, n);
+    memset(to + n, 0, ((size_t)a_epoch * (size_t)plan->batch - (size_t)n) * sizeof *to);
+  }
+}
+
+/* Seats clients first .. first+n-1 of the cohort on the lanes from `lane` on. */
+static fl_status seat(fedlane_run *run, fl_station *s, int first, int n, int lane) {
+  const fl_cohort *c = &run->cohort;
+  fl_lanes *l = &s->lanes;
+  for (int i = 0; i < n; i++) {
+    int at = lane + i;
+    l->client[at] = c->client[first + i];
+    l->nth[at] = c->nth[first + i];
+    l->rank[at] = c->rank[first + i];
+    l->n_example[at] = fl_run_examples(run, l->client[at]);
+    l->n_step[at] = fl_schedule_steps(&run->schedule, l->n_example[at]);
+    s->n_piece[at] = fl_schedule_pieces(&run->schedule, l->n_example[at]);
+    deal_examples(run, s, at);
+    FL_TRY(fl_store_seat(&run->store, l, at, run->algorithm->n_client_slot));
+    s->loss_host[at] = 0;
+    s->hit_host[at] = 0;
+  }
+  fl_lanes part = part_of(l, lane, n);
+  int64_t at = lane * s->index_stride, bytes = (int64_t)sizeof(int32_t) * n * s->index_stride;
+  FL_TRY(l->ops->upload(l->dev, s->index + at, s->index_host + at, bytes));
+  FL_TRY(l->ops->upload(l->dev, s->loss + lane, s->loss_host + lane, n * (int64_t)sizeof(double)));
+  FL_TRY(l->ops->upload(l->dev, s->hit + lane, s->hit_host + lane, n * (int64_t)sizeof(int64_t)));
+  if (s->g.at) FL_TRY(l->ops->fill(l->dev, n, l->P, 0, span_from(s->g, lane)));
+  if (s->velocity.at) FL_TRY(l->ops->fill(l->dev, n, l->P, 0, span_from(s->velocity, lane)));
+  return l->ops->axpby(l->dev, n, l->P, fl_all(1), part.w0, fl_all(0), part.w);
+}
+
+/* All that is added to the gradient of these lanes: weight decay and the algorithm's terms. */
+static int terms_of(const fedlane_run *run, const fl_lanes *l, fl_term *out) {
+  int n = 0;
+  double decay = run->config->train.weight_decay;
+  if (decay > 0) out[n++] = (fl_term){(float)decay, fl_const(l->w)};
+  if (run->algorithm->terms) n += run->algorithm->terms(run->algorithm_args, l, out + n);
+  return n;
+}
+
+/* The step of lanes whose gradient buffer is complete. */
+static fl_status take_step(fedlane_run *run, fl_station *s, int lane, int n) {
+  const fl_train_args *t = &run->config->train;
+  fl_lanes l = part_of(&s->lanes, lane, n);
+  fl_span g = span_from(s->g, lane), v = span_from(s->velocity, lane);
+  fl_term term[FL_TERMS_MAX];
+  int n_term = terms_of(run, &l, term);
+  if (t->clip_norm > 0) FL_TRY(l.ops->clip(l.dev, n, l.P, (float)t->clip_norm, g));
+  if (v.at) {
+    fl_cspan none = {0};
+    FL_TRY(l.ops->axpby(l.dev, n, l.P, fl_all(0), none, fl_all(t->momentum), v));
+    FL_TRY(l.ops->step(l.dev, n, l.P, fl_const(g), fl_all(-1), n_term, term, v));
+    FL_TRY(l.ops->step(l.dev, n, l.P, fl_const(v), fl_all(l.lr), 0, NULL, l.w));
+  } else {
+    FL_TRY(l.ops->step(l.dev, n, l.P, fl_const(g), fl_all(l.lr), n_term, term, l.w));
+  }
+  return l.ops->fill(l.dev, n, l.P, 0, g);
+}
+
+/* Rows of a lane's piece, and the factor of its loss gradient: one over the rows of the step. */
+static void measure_piece(const fedlane_run *run, fl_station *s, int lane, int piece) {
+  const fl_schedule *plan = &run->schedule;
+  int32_t n = s->lanes.n_example[lane], a_epoch = s->n_piece[lane] / plan->epochs;
+  int32_t left = n - (piece % a_epoch) * plan->batch;
+  s->rows[lane] = left < plan->batch ? left : plan->batch;
+  s->norm[lane] = 1.0f / (float)(plan->whole ? n : s->rows[lane]);
+}
+
+static bool step_ends(const fedlane_run *run, const fl_station *s, int lane, int piece) {
+  int32_t a_epoch = s->n_piece[lane] / run->schedule.epochs;
+  return !run->schedule.whole || (piece + 1) % a_epoch == 0;
+}
+
+fl_status fl_loss(const fedlane_run *run, fl_station *s, fl_batch b, int lane, const float *norm) {
+  const fl_train_args *t = &run->config->train;
+  const fl_lanes *l = &s->lanes;
+  fl_span act = span_from(s->act, lane);
+  fl_span z = {act.at + fl_model_output_at(run->model, b.B), act.stride}, dz = {0};
+  fl_coef factor = {0, norm};
+  if (norm) dz = (fl_span){act.at + fl_model_dout_at(run->model, b.B), act.stride};
+  if (run->data.classes)
+    return l->ops->xent(l->dev, b, run->data.classes, factor, s->label + (int64_t)lane * b.B,
+                        fl_const(z), dz, s->loss + lane, s->hit + lane);
+  fl_regression kind = t->loss == FL_LOSS_NAME_HUBER ? FL_LOSS_HUBER : FL_LOSS_MSE;
+  return l->ops->regress(l->dev, b, run->data.n_target, kind, (float)t->huber_delta, factor,
+                         fl_const(span_from(s->target, lane)), fl_const(z), dz, s->loss + lane);
+}
+
+/* One forward and backward pass of `live` lanes from `lane` on, and the steps that it completes. */
+static fl_status train_piece(fedlane_run *run, fl_station *s, int lane, int live, int piece) {
+  const fl_schedule *plan = &run->schedule;
+  fl_lanes l = part_of(&s->lanes, lane, live);
+  for (int c = lane; c < lane + live; c++) measure_piece(run, s, c, piece);
+  fl_batch b = {live, plan->batch, s->rows + lane};
+  fl_span act = span_from(s->act, lane);
+  fl_span x = {act.at + fl_model_input_at(run->model, b.B), act.stride};
+  fl_draw augment = draw_for(run, &l, FL_FOR_AUGMENT, piece);
+  fl_draw draw = draw_for(run, &l, FL_FOR_DROPOUT, piece);
+  const int32_t *index = s->index + lane * s->index_stride + (int64_t)piece * plan->batch;
+  FL_TRY(l.ops->gather(l.dev, b, &s->source, index, s->index_stride, &augment, x,
+                       s->label ? s->label + (int64_t)lane * b.B : NULL,
+                       span_from(s->target, lane)));
+  FL_TRY(fl_model_forward(run->model, l.ops, l.dev, b, true, &draw, fl_const(l.w), act));
+  FL_TRY(fl_loss(run, s, b, lane, s->norm + lane));
+  fl_term term[FL_TERMS_MAX];
+  fl_sink sink = {.at = span_from(s->g, lane), .scale = fl_all(1)};
+  if (plan->fused)
+    sink = (fl_sink){.at = l.w,
+                     .scale = fl_all(-l.lr),
+                     .fused = true,
+                     .lr = fl_all(l.lr),
+                     .n_term = terms_of(run, &l, term),
+                     .term = term};
+  FL_TRY(fl_model_backward(run->model, l.ops, l.dev, b, &draw, fl_const(l.w), act, &sink));
+  for (int c = lane, end; !plan->fused && c < lane + live; c = end) {
+    bool ends = step_ends(run, s, c, piece);
+    for (end = c + 1; end < lane + live && step_ends(run, s, end, piece) == ends;) end++;
+    if (ends) FL_TRY(take_step(run, s, c, end - c));
+  }
+  return FEDLANE_OK;
+}
+
+/* Local training of n lanes. Lanes with most pieces come first, so the living are a prefix. */
+static fl_status train(fedlane_run *run, fl_station *s, int lane, int n) {
+  for (int piece = 0, live = n;; piece++) {
+    while (live > 0 && s->n_piece[lane + live - 1] <= piece) live--;
+    if (live == 0) return FEDLANE_OK;
+    FL_TRY(train_piece(run, s, lane, live, piece));
+  }
+}
+
+/* Weights become updates, and updates pass the filters. */
+static fl_status finish(fedlane_run *run, fl_station *s, int lane, int n) {
+  const fl_config *config = run->config;
+  fl_lanes l = part_of(&s->lanes, lane, n);
+  FL_TRY(l.ops->axpby(l.dev, n, l.P, fl_all(-1), l.w0, fl_all(1), l.up[0]));
+  if (run->algorithm->finish) FL_TRY(run->algorithm->finish(run->algorithm_args, &l));
+  for (int i = 0; i < config->n_filter; i++) {
+    const fl_filter *filter = (const fl_filter *)config->filter[i].record;
+    fl_draw draw = draw_for(run, &l, FL_FOR_NOISE, i);
+    if (filter->lanes) FL_TRY(filter->lanes(config->filter[i].args, &draw, &l));
+  }
+  for (int u = 0; u < run->algorithm->n_update; u++)
+    FL_TRY(l.ops->measure(l.dev, n, l.P, fl_const(l.up[u]), s->measure + u * l.width + lane));
+  return FEDLANE_OK;
+}
+
+/* Takes the results of lanes back to the host. A client whose update is not finite is left out:
+ * it gets no weight and its own vectors stay as they were. */
+static fl_status unseat(fedlane_run *run, fl_station *s, int lane, int n) {
+  fl_lanes *l = &s->lanes;
+  fl_cohort *c = &run->cohort;
+  for (int u = 0; u < run->algorithm->n_update; u++) {
+    int64_t at = u * l->width + lane, bytes = n * (int64_t)sizeof(fl_measure);
+    FL_TRY(l->ops->download(l->dev, s->measure_host + at, s->measure + at, bytes));
+  }
+  FL_TRY(
+      l->ops->download(l->dev, s->loss_host + lane, s->loss + lane, n * (int64_t)sizeof(double)));
+  FL_TRY(l->ops->download(l->dev, s->hit_host + lane, s->hit + lane, n * (int64_t)sizeof(int64_t)));
+  FL_TRY(l->ops->sync(l->dev));
+  for (int at = lane; at < lane + n; at++) {
+    bool good = true;
+    for (int u = 0; u < run->algorithm->n_update; u++)
+      good = good && isfinite(s->measure_host[u * l->width + at].peak);
+    c->accepted[l->rank[at]] = good;
+    c->loss[l->rank[at]] = s->loss_host[at];
+    c->hit[l->rank[at]] = s->hit_host[at];
+    s->weight[at] = !good ? 0 : run->weighting == FL_UNIFORM ? 1 : l->n_example[at];
+    if (good) FL_TRY(fl_store_unseat(&run->store, l, at, run->algorithm->n_client_slot));
+  }
+  return FEDLANE_OK;
+}
+
+static fl_status mix(fedlane_run *run, fl_station *s) {
+  const fl_lanes *l = &s->lanes;
+  for (int u = 0; u < run->algorithm->n_update; u++)
+    FL_TRY(fl_mix_add(&s->mix[u], l->C, fl_const(l->up[u]), s->weight,
+                      s->measure_host + u * l->width));
+  return FEDLANE_OK;
+}
+
+fl_status fl_lanes_work(fedlane_run *run, fl_station *s) {
+  fl_lanes *l = &s->lanes;
+  const fl_train_args *t = &run->config->train;
+  int together = run->plan.together, first, n;
+  l->C = 0;
+  l->lr = t->lr * pow(t->lr_decay, run->round);
+  for (int u = 0; u < run->algorithm->n_update; u++)
+    FL_TRY(fl_mix_begin(&s->mix[u], run->cohort.weight));
+  while ((n = fl_cohort_take(&run->cohort, together, &first)) > 0) {
+    FL_TRY(seat(run, s, first, n, l->C));
+    FL_TRY(train(run, s, l->C, n));
+    FL_TRY(finish(run, s, l->C, n));
+    FL_TRY(unseat(run, s, l->C, n));
+    l->C += n;
+    if (l->C + together > l->width) {
+      FL_TRY(mix(run, s));
+      l->C = 0;
+    }
+  }
+  FL_TRY(mix(run, s));
+  return l->ops->sync(l->dev);
+}

@@ -1,0 +1,124 @@
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "run.h"
+
+/* On a host backend lanes wait for their mix only to share the pass over the accumulator. */
+enum { HOST_WIDTH = 8 };
+
+static int widest(const fedlane_run *run) {
+  int cohort = (int)run->config->train.cohort, n = run->n_station;
+  if (run->config->general.width > 0)
+    return run->config->general.width < cohort ? (int)run->config->general.width : cohort;
+  int share = (cohort + n - 1) / n;
+  if (!run->devices.ops->host) return share;
+  return share < HOST_WIDTH ? share : HOST_WIDTH;
+}
+
+fl_status fl_plan_make(fedlane_run *run) {
+  fl_plan *plan = &run->plan;
+  const fl_model_info *model = fl_model_about(run->model);
+  const fl_dataset *d = &run->data;
+  int64_t n = d->n_train + d->n_test, pixel = d->bytes ? 1 : 4, room;
+  int width = widest(run);
+  plan->store = 4 * model->P * run->algorithm->n_client_slot * run->people.n;
+  plan->data = n * (fl_image_size(d->image) * pixel + 4 * (d->n_target ? d->n_target : 1));
+  plan->mix = 8 * model->P * run->algorithm->n_update;
+  FL_TRY(run->devices.ops->room(run->devices.dev[0], &room));
+  plan->room = room;
+  plan->lane = fl_station_bytes(run, 2) - fl_station_bytes(run, 1);
+  plan->act = 4 * fl_model_act(run->model, run->schedule.batch, true);
+  plan->shared = 2 * plan->mix + (run->devices.ops->host ? 0 : plan->data);
+  int64_t share = room / 10 * 9 / (run->devices.ops->host ? run->n_station : 1) - plan->shared;
+  int64_t fits = share / plan->lane;
+  if (fits < 1)
+    return fl_fail(FEDLANE_MEMORY,
+                   "one lane needs %.1f MB and the device has %.1f MB left for lanes; a smaller "
+                   "train.batch or eval.batch needs less",
+                   1e-6 * (double)plan->lane, 1e-6 * (double)(share > 0 ? share : 0));
+  plan->width = fits < width ? (int)fits : width;
+  plan->together = run->devices.together > 0 && run->devices.together < plan->width
+                       ? run->devices.together
+                       : plan->width;
+  return FEDLANE_OK;
+}
+
+typedef struct page {
+  char *at;
+  size_t left;
+} page;
+
+static void line(page *p, const char *format, ...) FL_PRINTF(2, 3);
+static void line(page *p, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  int n = vsnprintf(p->at, p->left, format, args);
+  va_end(args);
+  size_t used = n < 0 ? 0 : (size_t)n < p->left ? (size_t)n : p->left - (p->left > 0);
+  p->at += used;
+  p->left -= used;
+}
+
+/* 1234567 as "1,234,567". */
+static const char *grouped(int64_t value, char *out, size_t size) {
+  char digits[32];
+  int n = snprintf(digits, sizeof digits, "%lld", (long long)value), to = 0;
+  for (int i = 0; i < n && to + 2 < (int)size; i++) {
+    if (i > 0 && (n - i) % 3 == 0) out[to++] = ',';
+    out[to++] = digits[i];
+  }
+  out[to] = '\0';
+  return out;
+}
+
+static fl_status describe_work(const fedlane_run *run, page *p) {
+  const fl_config *c = run->config;
+  const fl_model_info *m = fl_model_about(run->model);
+  fl_skew skew;
+  char a[32], b[32];
+  FL_TRY(fl_population_skew(&run->people, &run->data, &skew));
+  line(p, "model       %s, %s parameters, %.2f MFLOP an example forward, %.2f in training\n",
+       c->n_layer ? "of the configuration" : c->model.record->name,
+       grouped(m->parameters, a, sizeof a), 1e-6 * m->flop, 1e-6 * m->flop_train);
+  line(p, "data        %s, %d x %d x %d, %s training and ", c->format.record->name,
+       run->data.image.channels, run->data.image.height, run->data.image.width,
+       grouped(run->data.n_train, a, sizeof a));
+  line(p, "%s test examples\n", grouped(run->data.n_test, b, sizeof b));
+  line(p, "population  %s clients by %s; examples: smallest %lld, median %lld, largest %lld\n",
+       grouped(run->people.n, a, sizeof a), c->partition.record->name, (long long)skew.smallest,
+       (long long)skew.median, (long long)skew.largest);
+  line(p, "round       %lld clients, %d epoch%s, batch %d%s, lr %g; %s; %lld rounds\n",
+       (long long)c->train.cohort, run->schedule.epochs, run->schedule.epochs == 1 ? "" : "s",
+       run->schedule.batch, run->schedule.whole ? " (one step from all of them)" : "", c->train.lr,
+       run->algorithm->record.name, (long long)c->train.rounds);
+  return FEDLANE_OK;
+}
+
+fl_status fl_run_describe(fedlane_run *run, char *text, size_t size) {
+  const fl_plan *plan = &run->plan;
+  const char *host = run->devices.ops->host ? "thread" : "device";
+  page p = {text, size};
+  double lanes = (double)plan->lane * plan->width * run->n_station;
+  double sums = (double)plan->mix * run->n_station;
+  double model = 4.0 * (double)fl_model_about(run->model)->P;
+  double server = model * (1 + run->algorithm->n_server_slot + run->algorithm->n_update);
+  FL_TRY(describe_work(run, &p));
+  line(&p, "device      %s, %d %s%s, %d lane%s seated on each, %d a call\n",
+       run->devices.ops->record.name, run->n_station, host, run->n_station == 1 ? "" : "s",
+       plan->width, plan->width == 1 ? "" : "s", plan->together);
+  line(&p, "memory      %10.1f MB  data set\n", 1e-6 * (double)plan->data);
+  line(&p, "            %10.1f MB  server: weights, %d more vector%s, means\n", 1e-6 * server,
+       run->algorithm->n_server_slot, run->algorithm->n_server_slot == 1 ? "" : "s");
+  line(&p, "            %10.1f MB  lanes: %.1f MB each, of which %.1f activations\n", 1e-6 * lanes,
+       1e-6 * (double)plan->lane, 1e-6 * (double)plan->act);
+  line(&p, "            %10.1f MB  exact sums, for each order of magnitude in use\n", 1e-6 * sums);
+  if (plan->store)
+    line(&p, "            %10.1f MB  clients' own vectors, once all have been seen\n",
+         1e-6 * (double)plan->store);
+  line(&p, "            %10.1f MB  in all; %.1f MB were free\n",
+       1e-6 * ((double)plan->data + server + (double)plan->store) + 1e-6 * (lanes + sums),
+       1e-6 * (double)plan->room);
+  return FEDLANE_OK;
+}

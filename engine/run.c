@@ -1,0 +1,282 @@
+/* The life of a run, and the public interface over it. */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "files.h"
+#include "run.h"
+
+static fl_status open_data(fedlane_run *run) {
+  const fl_config *c = run->config;
+  const fl_format *format = (const fl_format *)c->format.record;
+  const fl_partition *partition = (const fl_partition *)c->partition.record;
+  uint32_t seed = (uint32_t)c->general.seed;
+  FL_TRY(format->load(c->data.path, c->format.args, seed, &run->data));
+  FL_TRY(fl_dataset_normalise(&run->data, (fl_normalise)c->data.normalise));
+  FL_TRY(partition->deal(&run->data, c->partition.args, seed, &run->people));
+  return fl_population_hold_out(&run->people, c->data.hold_out, seed);
+}
+
+static fl_status open_model(fedlane_run *run) {
+  const fl_config *c = run->config;
+  int outputs = run->data.classes ? run->data.classes : run->data.n_target;
+  if (c->n_layer > 0)
+    return fl_model_build("of the configuration", c->n_layer, c->layer, FL_INIT_TORCH,
+                          run->data.image, outputs, &run->model);
+  const fl_model_spec *spec = (const fl_model_spec *)c->model.record;
+  return fl_model_build(spec->record.name, spec->n_layer, spec->layer, spec->init, run->data.image,
+                        outputs, &run->model);
+}
+
+/* What the parts of a configuration ask of one another. */
+static fl_status check_together(const fedlane_run *run) {
+  const fl_config *c = run->config;
+  const fl_sampler *sampler = (const fl_sampler *)c->sampler.record;
+  bool repeats = sampler->repeats(c->sampler.args), classify = run->data.classes > 0;
+  if (c->train.cohort > run->people.n && !repeats)
+    return fl_fail(FEDLANE_USAGE,
+                   "train.cohort is %lld, but the population has %d clients; without replacement "
+                   "a cohort can be at most that",
+                   (long long)c->train.cohort, run->people.n);
+  if (repeats && run->algorithm->n_client_slot > 0)
+    return fl_fail(FEDLANE_USAGE,
+                   "%s keeps vectors for each client, so no client may be drawn twice in a round; "
+                   "set sampler.replacement to false",
+                   run->algorithm->record.name);
+  if (c->train.loss != FL_LOSS_AUTO && (c->train.loss == FL_LOSS_NAME_XENT) != classify)
+    return fl_fail(FEDLANE_USAGE, "train.loss is %s, but the data set holds %s",
+                   c->train.loss == FL_LOSS_NAME_XENT ? "xent" : "for regression",
+                   classify ? "class labels" : "regression targets");
+  return FEDLANE_OK;
+}
+
+/* Pieces of this many rows when a step takes all of a client's examples. */
+enum { WHOLE_PIECE = 50 };
+
+static void make_schedule(fedlane_run *run) {
+  const fl_train_args *t = &run->config->train;
+  const fl_algorithm *alg = run->algorithm;
+  fl_schedule *s = &run->schedule;
+  s->whole = alg->full_gradient || t->batch == 0;
+  s->batch = t->batch > 0 ? (int)t->batch : WHOLE_PIECE;
+  s->epochs = alg->full_gradient ? 1 : (int)t->epochs;
+  s->momentum = t->momentum > 0;
+  s->fused = !s->whole && !s->momentum && t->clip_norm <= 0;
+  run->weighting = run->config->server.weighting ? (fl_weighting)(run->config->server.weighting - 1)
+                                                 : alg->weighting;
+}
+
+static fl_status open_server(fedlane_run *run) {
+  fl_server *s = &run->server;
+  fl_arena *a = &run->server_arena;
+  const fl_algorithm *alg = run->algorithm;
+  s->ops = run->devices.ops;
+  s->dev = run->devices.dev[0];
+  s->P = fl_model_about(run->model)->P;
+  s->lr = run->config->server.lr > 0 ? run->config->server.lr : alg->server_lr;
+  s->population = run->people.n;
+  for (int placing = 0; placing < 2; placing++) {
+    if (placing) FL_TRY(fl_arena_open(a, s->ops, s->dev));
+    s->w = fl_arena_take(a, 4 * s->P);
+    for (int i = 0; i < alg->n_server_slot; i++) s->slot[i] = fl_arena_take(a, 4 * s->P);
+    for (int u = 0; u < alg->n_update; u++) run->mean[u] = fl_arena_take(a, 4 * s->P);
+    run->health = fl_arena_take(a, sizeof(fl_measure));
+  }
+  for (int i = 0; i < alg->n_server_slot; i++) {
+    fl_span slot = {s->slot[i], 0};
+    FL_TRY(s->ops->fill(s->dev, 1, s->P, 0, slot));
+  }
+  run->host_w = calloc((size_t)s->P, sizeof *run->host_w);
+  if (!run->host_w) return fl_fail(FEDLANE_MEMORY, "no memory for a copy of the weights");
+  fl_model_init(run->model, (uint32_t)run->config->general.seed, run->host_w);
+  if (*run->config->model_args.weights)
+    FL_TRY(fl_weights_load(run->model, run->config->model_args.weights, run->host_w));
+  FL_TRY(s->ops->upload(s->dev, s->w, run->host_w, 4 * s->P));
+  return s->ops->sync(s->dev);
+}
+
+static fl_status open_stations(fedlane_run *run) {
+  const fl_config *c = run->config;
+  fl_precision precision = c->general.precision_choice > 0
+                               ? (fl_precision)(c->general.precision_choice - 1)
+                               : FL_MATH_FP32;
+  FL_TRY(fl_devices_open(c->general.device, precision, (int)c->general.threads, &run->devices));
+  run->n_station = run->devices.n;
+  if (run->n_station > c->train.cohort && run->devices.ops->host)
+    run->n_station = (int)c->train.cohort;
+  return fl_plan_make(run);
+}
+
+static fl_status place_stations(fedlane_run *run) {
+  run->station = calloc((size_t)run->n_station, sizeof *run->station);
+  if (!run->station) return fl_fail(FEDLANE_MEMORY, "no memory for %d devices", run->n_station);
+  for (int i = 0; i < run->n_station; i++) FL_TRY(fl_station_open(run, i));
+  for (int i = 0; i < run->n_station; i++) {
+    run->station[i].source.crop = (int)run->config->data.crop;
+    run->station[i].source.flip = run->config->data.flip;
+  }
+  return fl_store_open(&run->store, run->people.n, run->algorithm->n_client_slot * run->server.P,
+                       run->config->general.output);
+}
+
+/* Moves an earlier run out of the way: nothing is overwritten. */
+static fl_status keep_earlier(const char *output) {
+  char *config = fl_path_join(output, "config.yaml");
+  bool occupied = config && fl_file_exists(config);
+  size_t size = strlen(output) + 16, end = strlen(output);
+  char *aside = malloc(size);
+  fl_status status = FEDLANE_OK;
+  while (end > 1 && output[end - 1] == '/') end--;
+  if (!config || !aside) {
+    status = fl_fail(FEDLANE_MEMORY, "no memory for the name of a run folder");
+    goto done;
+  }
+  if (!occupied) goto done;
+  for (int i = 1;; i++) {
+    snprintf(aside, size, "%.*s.%d", (int)end, output, i);
+    if (!fl_file_exists(aside)) break;
+  }
+  if (rename(output, aside) != 0)
+    status = fl_fail(FEDLANE_IO, "%s: cannot be moved to %s: %s", output, aside, strerror(errno));
+done:
+  free(config);
+  free(aside);
+  return status;
+}
+
+static fl_status write_config(const char *output, const char *text) {
+  fl_aside file = {0};
+  char *path = fl_path_join(output, "config.yaml");
+  fl_status status;
+  if (!path) return fl_fail(FEDLANE_MEMORY, "no memory for the name of a run folder");
+  FL_GO(fl_aside_open(path, &file));
+  fputs(text, file.file);
+  FL_GO(fl_aside_commit(&file));
+done:
+  fl_aside_abandon(&file);
+  free(path);
+  return status;
+}
+
+static fl_status make_folder(const fedlane_run *run, bool resume) {
+  const char *output = run->config->general.output;
+  if (!*output) return FEDLANE_OK;
+  if (!resume) FL_TRY(keep_earlier(output));
+  return fl_make_folder(output);
+}
+
+static fl_status open_folder(fedlane_run *run, bool resume) {
+  const char *output = run->config->general.output;
+  if (!*output) return FEDLANE_OK;
+  if (resume) FL_TRY(fl_checkpoint_load(run));
+  FL_TRY(write_config(output, run->config->resolved));
+  for (int i = 0; i < fl_sinks.n && i < FL_SINKS_MAX; i++) {
+    run->sink[i].kind = (const fl_sink_kind *)fl_sinks.entry[i];
+    FL_TRY(run->sink[i].kind->open(output, run->config, run->round, &run->sink[i].state));
+    run->n_sink = i + 1;
+  }
+  return FEDLANE_OK;
+}
+
+static fl_status open_run(fedlane_run *run, const char *path, int n, const char *const *override,
+                          int flags) {
+  FL_TRY(fl_config_read(path, n, override, &run->config));
+  run->algorithm = (const fl_algorithm *)run->config->algorithm.record;
+  run->algorithm_args = run->config->algorithm.args;
+  run->last_checkpoint = -1;
+  FL_TRY(open_data(run));
+  FL_TRY(check_together(run));
+  FL_TRY(open_model(run));
+  make_schedule(run);
+  FL_TRY(open_stations(run));
+  if (flags & FL_OPEN_DRY) return FEDLANE_OK;
+  FL_TRY(open_server(run));
+  FL_TRY(make_folder(run, flags & FEDLANE_RESUME));
+  FL_TRY(place_stations(run));
+  FL_TRY(fl_cohort_open(run));
+  FL_TRY(fl_eval_open(run));
+  return open_folder(run, flags & FEDLANE_RESUME);
+}
+
+fedlane_status fedlane_open(const char *config, int n_override, const char *const *override,
+                            int flags, fedlane_run **out) {
+  fedlane_run *run = calloc(1, sizeof *run);
+  if (!run) return fl_fail(FEDLANE_MEMORY, "no memory for a run");
+  fl_status status = open_run(run, config, n_override, override, flags);
+  if (status == FEDLANE_OK)
+    *out = run;
+  else
+    fedlane_close(&run);
+  return status;
+}
+
+void fedlane_close(fedlane_run **handle) {
+  fedlane_run *run = *handle;
+  if (!run) return;
+  for (int i = 0; i < run->n_sink; i++) run->sink[i].kind->close(&run->sink[i].state);
+  fl_eval_close(run);
+  fl_cohort_close(&run->cohort);
+  fl_store_close(&run->store);
+  for (int i = 0; run->station && i < run->n_station; i++) fl_station_close(&run->station[i]);
+  free(run->station);
+  fl_arena_close(&run->server_arena);
+  fl_devices_close(&run->devices);
+  fl_model_close(&run->model);
+  fl_population_close(&run->people);
+  fl_dataset_close(&run->data);
+  fl_config_close(&run->config);
+  free(run->host_w);
+  free(run);
+  *handle = NULL;
+}
+
+const fl_config *fl_run_config(const fedlane_run *run) { return run->config; }
+
+int fl_run_round(const fedlane_run *run) { return run->round; }
+
+void fedlane_stop(fedlane_run *run) { run->stop = 1; }
+
+static bool due(int64_t every, int round) { return every > 0 && round % every == 0; }
+
+/* A checkpoint and the model as it is now. */
+static fl_status save_all(fedlane_run *run) {
+  const char *output = run->config->general.output;
+  if (!*output) return FEDLANE_OK;
+  char *path = fl_path_join(output, "model.safetensors");
+  fl_status status;
+  if (!path) return fl_fail(FEDLANE_MEMORY, "no memory for the name of the model's file");
+  FL_GO(fl_checkpoint_save(run));
+  FL_GO(fl_weights_save(run, path));
+done:
+  free(path);
+  return status;
+}
+
+fedlane_status fedlane_round(fedlane_run *run, fedlane_metrics *out) {
+  const fl_config *c = run->config;
+  fedlane_metrics m = {.train_loss = NAN,
+                       .train_accuracy = NAN,
+                       .test_loss = NAN,
+                       .test_accuracy = NAN,
+                       .client_mean = NAN,
+                       .client_deviation = NAN,
+                       .client_worst = NAN};
+  if (run->round >= c->train.rounds) return FEDLANE_DONE;
+  if (run->stop) {
+    FL_TRY(save_all(run));
+    return FEDLANE_STOPPED;
+  }
+  FL_TRY(fl_round(run, &m));
+  bool last = run->round >= c->train.rounds;
+  if (last || due(c->eval.every, run->round)) FL_TRY(fl_eval(run, &m));
+  for (int i = 0; i < run->n_sink; i++) FL_TRY(run->sink[i].kind->row(run->sink[i].state, &m));
+  if (last)
+    FL_TRY(save_all(run));
+  else if (due(c->checkpoint.every, run->round))
+    FL_TRY(fl_checkpoint_save(run));
+  if (out) *out = m;
+  return FEDLANE_OK;
+}
