@@ -1,0 +1,170 @@
+/* `fedlane run`: trains what a configuration describes and shows how it goes. */
+#include "run.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "progress.h"
+
+typedef struct options {
+  const char *config;
+  const char **override; /* [n_override], pointing into argv */
+  int n_override;
+  bool resume, dry_run, quiet;
+} options;
+
+/* What the signal handler may reach. */
+static fedlane_run *volatile running;
+static volatile sig_atomic_t asked;
+
+/* The first signal asks for a clean stop once rounds run; any other ends the program at once. */
+static void on_signal(int number) {
+  (void)number;
+  if (asked || !running) _exit(FL_EXIT_STOPPED);
+  asked = 1;
+  fedlane_stop(running);
+}
+
+static void catch_signals(void) {
+  struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, NULL);
+  sigaction(SIGTERM, &action, NULL);
+}
+
+/* Returns FL_EXIT_DONE, or the exit status of the misuse that it has printed. */
+static int read_options(int argc, char **argv, options *o) {
+  for (int i = 0; i < argc; i++) {
+    const char *word = argv[i];
+    if (strcmp(word, "--resume") == 0)
+      o->resume = true;
+    else if (strcmp(word, "--dry-run") == 0)
+      o->dry_run = true;
+    else if (strcmp(word, "--quiet") == 0)
+      o->quiet = true;
+    else if (word[0] == '-' && word[1] != '\0')
+      return fl_cli_misuse(&fl_command_run, "there is no option %s", word);
+    else if (!o->config)
+      o->config = word;
+    else if (strchr(word, '='))
+      o->override[o->n_override++] = word;
+    else
+      return fl_cli_misuse(&fl_command_run, "'%s' is not of the form key.path=value", word);
+  }
+  if (!o->config) return fl_cli_misuse(&fl_command_run, "which configuration?");
+  return FL_EXIT_DONE;
+}
+
+static int print_plan(fedlane_run *run) {
+  char text[8192];
+  fl_status status = fl_run_describe(run, text, sizeof text);
+  if (status != FEDLANE_OK) return fl_cli_failure(status);
+  fputs(text, stdout);
+  return FL_EXIT_DONE;
+}
+
+/* Prints an argument so that a shell reads it back. */
+static void print_word(const char *word) {
+  static const char plain[] =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:=,+@%";
+  if (word[0] && strspn(word, plain) == strlen(word)) {
+    printf(" %s", word);
+    return;
+  }
+  printf(" '");
+  for (; *word; word++) {
+    if (*word == '\'')
+      printf("'\\''");
+    else
+      putchar(*word);
+  }
+  putchar('\'');
+}
+
+static void print_stopped(const options *o, const char *output, int round) {
+  if (!output[0]) {
+    printf("stopped after round %d; nothing was kept, because output is empty\n", round);
+    return;
+  }
+  printf("stopped after round %d; to go on: fedlane run", round);
+  print_word(o->config);
+  for (int i = 0; i < o->n_override; i++) print_word(o->override[i]);
+  printf(" --resume\n");
+}
+
+static void print_end(const fl_progress *p, const char *output, const fedlane_metrics *m) {
+  char time[32];
+  fl_duration(fl_progress_seconds(p), time, sizeof time);
+  if (!isnan(m->test_accuracy)) printf("test accuracy %.2f %%, ", 100 * m->test_accuracy);
+  if (!isnan(m->test_loss)) printf("test loss %.4f, ", m->test_loss);
+  printf("%d rounds, %s\n", m->round, time);
+  if (output[0]) printf("run folder: %s (open report.html in a browser)\n", output);
+}
+
+static int train(fedlane_run *run, const options *o) {
+  fl_progress progress;
+  fedlane_metrics m = {0};
+  const char *output = run->config->general.output;
+  fl_status status;
+  m.round = run->round;
+  m.test_loss = m.test_accuracy = NAN;
+  fl_progress_open(&progress, stdout, run->data.image.height > 1 ? "images" : "examples");
+  if (!o->quiet && m.round > 0) printf("going on after round %d\n", m.round);
+  while ((status = fedlane_round(run, &m)) == FEDLANE_OK)
+    if (!o->quiet) fl_progress_round(&progress, &m);
+  if (!o->quiet) fl_progress_clear(&progress);
+  if (status == FEDLANE_STOPPED) {
+    if (!o->quiet) print_stopped(o, output, m.round);
+    return FL_EXIT_STOPPED;
+  }
+  if (status != FEDLANE_DONE) return fl_cli_failure(status);
+  if (!o->quiet) print_end(&progress, output, &m);
+  return FL_EXIT_DONE;
+}
+
+static int run_config(int argc, char **argv) {
+  options o = {.override = calloc((size_t)argc + 1, sizeof *o.override)};
+  fedlane_run *run = NULL;
+  if (!o.override)
+    return fl_cli_failure(fl_fail(FEDLANE_MEMORY, "there is no memory for the arguments"));
+  int code = read_options(argc, argv, &o);
+  if (code == FL_EXIT_DONE) {
+    int flags = (o.resume ? FEDLANE_RESUME : 0) | (o.dry_run ? FL_OPEN_DRY : 0);
+    fl_status status = fedlane_open(o.config, o.n_override, o.override, flags, &run);
+    if (status != FEDLANE_OK) {
+      code = fl_cli_failure(status);
+    } else if (o.dry_run) {
+      code = print_plan(run);
+    } else {
+      running = run;
+      catch_signals();
+      code = train(run, &o);
+      running = NULL;
+    }
+  }
+  fedlane_close(&run);
+  free(o.override);
+  return code;
+}
+
+const fl_command fl_command_run = {
+    .name = "run",
+    .usage = "CONFIG [key.path=value ...] [--resume] [--dry-run] [--quiet]",
+    .help = "train what a configuration describes",
+    .details =
+        "  CONFIG           a YAML file, or - for standard input\n"
+        "  key.path=value   wins over the file, such as train.lr=0.1 or\n"
+        "                   algorithm.name=feddyn\n"
+        "  --resume         go on from the checkpoint in the run folder\n"
+        "  --dry-run        read the data, print the plan and its memory, train nothing\n"
+        "  --quiet          print errors only\n"
+        "\n"
+        "Ctrl-C finishes the round, writes a checkpoint and exits with 130; a second one\n"
+        "exits at once.\n",
+    .run = run_config,
+};

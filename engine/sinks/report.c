@@ -1,0 +1,100 @@
+/* report.html: one page with curves, figures and the configuration, readable without a network.
+ *
+ * The page is report.html of this folder, embedded at build time, with two marks in it: `@data@`
+ * becomes the run as JSON, `@chart.js@` the library that draws the curves. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "files.h"
+#include "sinks/row.h"
+
+extern const char fl_report_html[], fl_report_chart_js[];
+
+enum { REST = 20 }; /* seconds between two writings while the run goes on */
+
+typedef struct report {
+  char *path;
+  json_t *page; /* {name, version, rounds, config, rows: [...]} */
+  time_t written;
+} report;
+
+/* Copies the template up to the mark and returns what follows the mark. */
+static const char *copy_to(FILE *file, const char *from, const char *mark) {
+  const char *at = strstr(from, mark);
+  fwrite(from, 1, (size_t)(at - from), file);
+  return at + strlen(mark);
+}
+
+static fl_status write_page(report *s) {
+  fl_aside aside = {0};
+  FL_TRY(fl_aside_open(s->path, &aside));
+  const char *rest = copy_to(aside.file, fl_report_html, "@data@");
+  int failed =
+      json_dumpf(s->page, aside.file, JSON_COMPACT | JSON_ESCAPE_SLASH | JSON_REAL_PRECISION(6));
+  rest = copy_to(aside.file, rest, "@chart.js@");
+  fputs(fl_report_chart_js, aside.file);
+  fputs(rest, aside.file);
+  if (failed || ferror(aside.file)) {
+    int reason = errno;
+    fl_aside_abandon(&aside);
+    return fl_fail(FEDLANE_IO, "%s cannot be written: %s", s->path, strerror(reason));
+  }
+  fl_status status = fl_aside_commit(&aside);
+  if (status != FEDLANE_OK) fl_aside_abandon(&aside);
+  s->written = time(NULL);
+  return status;
+}
+
+static void release(report *s) {
+  json_decref(s->page);
+  free(s->path);
+  free(s);
+}
+
+static fl_status report_open(const char *path, const fl_config *config, int resumed_after,
+                             void **state) {
+  json_t *rows = NULL;
+  *state = NULL;
+  FL_TRY(fl_rows_read(path, resumed_after, &rows));
+  report *s = calloc(1, sizeof *s);
+  if (s) {
+    s->path = fl_path_join(path, "report.html");
+    s->page = json_pack("{s:s, s:s, s:I, s:s, s:O}", "name", config->general.name, "version",
+                        fedlane_version(), "rounds", (json_int_t)config->train.rounds, "config",
+                        config->resolved, "rows", rows);
+    s->written = time(NULL);
+  }
+  json_decref(rows);
+  *state = s;
+  if (s && s->path && s->page) return FEDLANE_OK;
+  if (s) release(s);
+  *state = NULL;
+  return fl_fail(FEDLANE_MEMORY, "there is no memory for the report in %s", path);
+}
+
+static fl_status report_row(void *state, const fedlane_metrics *metrics) {
+  report *s = state;
+  json_t *row = fl_row_json(metrics);
+  if (!row || json_array_append_new(json_object_get(s->page, "rows"), row))
+    return fl_fail(FEDLANE_MEMORY, "there is no memory for a row of %s", s->path);
+  return time(NULL) - s->written < REST ? FEDLANE_OK : write_page(s);
+}
+
+static fl_status report_close(void **state) {
+  report *s = *state;
+  if (!s) return FEDLANE_OK;
+  fl_status status = write_page(s);
+  release(s);
+  *state = NULL;
+  return status;
+}
+
+const fl_sink_kind fl_sink_report = {
+    .record = {.name = "report", .help = "report.html: curves, figures and configuration"},
+    .open = report_open,
+    .row = report_row,
+    .close = report_close,
+};

@@ -1,0 +1,178 @@
+/* events.out.tfevents.fedlane: scalar curves for TensorBoard.
+ *
+ * The file is a sequence of TFRecords: length (8 bytes), masked CRC-32C of the length (4), an Event
+ * message, its masked CRC-32C (4); all numbers little-endian. CRC-32C: RFC 3720, appendix B.4. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "event.pb-c.h"
+#include "files.h"
+#include "sinks/row.h"
+
+enum { HEAD = 12, FOOT = 4, RECORD_MAX = 1 << 16 };
+
+typedef struct board {
+  FILE *file;
+  char *path;
+  uint8_t record[RECORD_MAX]; /* a framed record in the making */
+} board;
+
+static uint32_t masked_crc(const uint8_t *byte, size_t n) {
+  uint32_t crc = ~UINT32_C(0);
+  for (size_t i = 0; i < n; i++) {
+    crc ^= byte[i];
+    for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? UINT32_C(0x82F63B78) : 0);
+  }
+  crc = ~crc;
+  return (crc >> 15 | crc << 17) + UINT32_C(0xA282EAD8);
+}
+
+static void put(uint8_t *at, uint64_t value, int bytes) {
+  for (int i = 0; i < bytes; i++) at[i] = (uint8_t)(value >> 8 * i);
+}
+
+static uint64_t get(const uint8_t *at, int bytes) {
+  uint64_t value = 0;
+  for (int i = 0; i < bytes; i++) value |= (uint64_t)at[i] << 8 * i;
+  return value;
+}
+
+static fl_status write_event(board *s, FILE *file, const FlTb__Event *event) {
+  size_t size = fl_tb__event__get_packed_size(event);
+  uint8_t *body = s->record + HEAD;
+  if (size > RECORD_MAX - HEAD - FOOT)
+    return fl_fail(FEDLANE_INTERNAL, "an event of %zu bytes does not fit a record", size);
+  put(s->record, size, 8);
+  put(s->record + 8, masked_crc(s->record, 8), 4);
+  fl_tb__event__pack(event, body);
+  put(body + size, masked_crc(body, size), 4);
+  size += HEAD + FOOT;
+  if (fwrite(s->record, 1, size, file) != size || fflush(file))
+    return fl_fail(FEDLANE_IO, "%s cannot be written: %s", s->path, strerror(errno));
+  return FEDLANE_OK;
+}
+
+/* The next event of a file (free it), or NULL at its end or at the first damaged record. */
+static FlTb__Event *read_event(board *s, FILE *file) {
+  uint8_t *body = s->record + HEAD;
+  if (fread(s->record, 1, HEAD, file) != HEAD) return NULL;
+  uint64_t size = get(s->record, 8);
+  if (get(s->record + 8, 4) != masked_crc(s->record, 8)) return NULL;
+  if (size > RECORD_MAX - HEAD - FOOT) return NULL;
+  if (fread(body, 1, size + FOOT, file) != size + FOOT) return NULL;
+  if (get(body + size, 4) != masked_crc(body, size)) return NULL;
+  return fl_tb__event__unpack(NULL, size, body);
+}
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static fl_status write_version(board *s, FILE *file) {
+  char version[] = "brain.Event:2";
+  FlTb__Event event = FL_TB__EVENT__INIT;
+  event.has_wall_time = 1;
+  event.wall_time = now();
+  event.file_version = version;
+  return write_event(s, file, &event);
+}
+
+/* Leaves the events of the rounds 1 .. resumed_after in the file, written aside and renamed. */
+static fl_status rewrite(board *s, int resumed_after) {
+  fl_status status = FEDLANE_OK;
+  fl_aside aside = {0};
+  FlTb__Event *event = NULL;
+  FILE *old = resumed_after > 0 ? fopen(s->path, "rb") : NULL;
+  FL_GO(fl_aside_open(s->path, &aside));
+  FL_GO(write_version(s, aside.file));
+  while (old && (event = read_event(s, old)) != NULL) {
+    if (event->summary && event->step <= resumed_after) FL_GO(write_event(s, aside.file, event));
+    fl_tb__event__free_unpacked(event, NULL);
+  }
+  FL_GO(fl_aside_commit(&aside));
+done:
+  if (event) fl_tb__event__free_unpacked(event, NULL);
+  if (status != FEDLANE_OK) fl_aside_abandon(&aside);
+  if (old) fclose(old);
+  return status;
+}
+
+static fl_status board_close(void **state) {
+  board *s = *state;
+  fl_status status = FEDLANE_OK;
+  if (!s) return FEDLANE_OK;
+  if (s->file && fclose(s->file))
+    status = fl_fail(FEDLANE_IO, "%s cannot be written: %s", s->path, strerror(errno));
+  free(s->path);
+  free(s);
+  *state = NULL;
+  return status;
+}
+
+static fl_status board_open(const char *path, const fl_config *config, int resumed_after,
+                            void **state) {
+  (void)config;
+  fl_status status = FEDLANE_OK;
+  board *s = calloc(1, sizeof *s);
+  *state = s;
+  if (!s || !(s->path = fl_path_join(path, "events.out.tfevents.fedlane"))) {
+    status = fl_fail(FEDLANE_MEMORY, "there is no memory for the events in %s", path);
+    goto done;
+  }
+  FL_GO(rewrite(s, resumed_after));
+  s->file = fopen(s->path, "ab");
+  if (!s->file) status = fl_fail(FEDLANE_IO, "%s cannot be written: %s", s->path, strerror(errno));
+done:
+  if (status != FEDLANE_OK) board_close(state);
+  return status;
+}
+
+static fl_status board_row(void *state, const fedlane_metrics *m) {
+  const struct {
+    const char *tag;
+    double value;
+  } curve[] = {
+      {"loss/train", m->train_loss},
+      {"loss/test", m->test_loss},
+      {"accuracy/train", m->train_accuracy},
+      {"accuracy/test", m->test_accuracy},
+      {"accuracy/client_mean", m->client_mean},
+      {"accuracy/client_worst", m->client_worst},
+      {"round/seconds", m->seconds},
+      {"round/clients", m->clients},
+      {"round/dropped", m->dropped},
+      {"round/bytes_up", (double)m->bytes_up},
+      {"round/bytes_down", (double)m->bytes_down},
+  };
+  FlTb__Value value[FL_COUNT(curve)], *list[FL_COUNT(curve)];
+  FlTb__Summary summary = FL_TB__SUMMARY__INIT;
+  FlTb__Event event = FL_TB__EVENT__INIT;
+  for (int i = 0; i < FL_COUNT(curve); i++) {
+    if (isnan(curve[i].value)) continue;
+    FlTb__Value *v = &value[summary.n_value];
+    fl_tb__value__init(v);
+    v->tag = (char *)curve[i].tag;
+    v->has_simple_value = 1;
+    v->simple_value = (float)curve[i].value;
+    list[summary.n_value++] = v;
+  }
+  summary.value = list;
+  event.has_wall_time = event.has_step = 1;
+  event.wall_time = now();
+  event.step = m->round;
+  event.summary = &summary;
+  board *s = state;
+  return write_event(s, s->file, &event);
+}
+
+const fl_sink_kind fl_sink_tensorboard = {
+    .record = {.name = "tensorboard", .help = "events.out.tfevents.fedlane: TensorBoard's curves"},
+    .open = board_open,
+    .row = board_row,
+    .close = board_close,
+};
