@@ -17,7 +17,7 @@ int fl_ref_count(const char **why) {
 }
 
 fl_status fl_ref_open(const fl_dev_options *options, fl_dev **out) {
-  if (options->precision != FL_FP32)
+  if (options->precision != FL_MATH_FP32)
     return fl_fail(FEDLANE_UNSUPPORTED, "device 'ref' computes in precision fp32 only");
   fl_dev *d = malloc(sizeof *d);
   if (!d) return fl_fail(FEDLANE_MEMORY, "no memory for a device");
