@@ -1,0 +1,122 @@
+#include <math.h>
+#include <string.h>
+
+#include "cpu.h"
+
+/* Phi, the distribution function of the standard normal. */
+static float phi(float x) { return 0.5f * erfcf(-x * 0.70710678118654752440f); }
+
+static void value(fl_act kind, int64_t n, const float *x, float *y) {
+  switch (kind) {
+    case FL_ACT_RELU:
+      for (int64_t i = 0; i < n; i++) y[i] = x[i] < 0 ? 0 : x[i];
+      break;
+    case FL_ACT_TANH:
+      for (int64_t i = 0; i < n; i++) y[i] = tanhf(x[i]);
+      break;
+    case FL_ACT_SIGMOID:
+      for (int64_t i = 0; i < n; i++) y[i] = 1 / (1 + expf(-x[i]));
+      break;
+    case FL_ACT_GELU:
+      for (int64_t i = 0; i < n; i++) y[i] = x[i] * phi(x[i]);
+      break;
+  }
+}
+
+/* saved: what the forward pass kept, its output or for GELU its input. */
+static void slope(fl_act kind, int64_t n, const float *saved, const float *dy, float *dx) {
+  switch (kind) {
+    case FL_ACT_RELU:
+      for (int64_t i = 0; i < n; i++) dx[i] = saved[i] > 0 ? dy[i] : 0;
+      break;
+    case FL_ACT_TANH:
+      for (int64_t i = 0; i < n; i++) dx[i] = dy[i] * (1 - saved[i] * saved[i]);
+      break;
+    case FL_ACT_SIGMOID:
+      for (int64_t i = 0; i < n; i++) dx[i] = dy[i] * (saved[i] * (1 - saved[i]));
+      break;
+    case FL_ACT_GELU:
+      for (int64_t i = 0; i < n; i++) {
+        float s = saved[i], bell = expf(-0.5f * s * s) * 0.39894228040143267794f;
+        dx[i] = dy[i] * (phi(s) + s * bell);
+      }
+      break;
+  }
+}
+
+fl_status fl_cpu_act_fwd(fl_dev *d, fl_batch b, fl_act kind, int64_t n, fl_cspan x, fl_span y) {
+  (void)d;
+  for (int c = 0; c < b.C; c++)
+    value(kind, fl_rows_used(b, c) * n, fl_lane(x, c), fl_lane_out(y, c));
+  return FEDLANE_OK;
+}
+
+fl_status fl_cpu_act_bwd(fl_dev *d, fl_batch b, fl_act kind, int64_t n, fl_cspan saved, fl_cspan dy,
+                         fl_span dx) {
+  (void)d;
+  for (int c = 0; c < b.C; c++)
+    slope(kind, fl_rows_used(b, c) * n, fl_lane(saved, c), fl_lane(dy, c), fl_lane_out(dx, c));
+  return FEDLANE_OK;
+}
+
+/* Two elements a word: the low half draws for the even one, the high half for the odd one. */
+static void drop(int pairs, const uint32_t *words, uint32_t threshold, float scale, const float *x,
+                 float *y) {
+#pragma omp simd
+  for (int i = 0; i < pairs; i++) {
+    y[2 * i] = (words[i] & 0xFFFF) >= threshold ? x[2 * i] * scale : 0;
+    y[2 * i + 1] = words[i] >> 16 >= threshold ? x[2 * i + 1] * scale : 0;
+  }
+}
+
+fl_status fl_cpu_dropout(fl_dev *d, fl_batch b, int64_t n, float p, const fl_draw *draw, fl_cspan x,
+                         fl_span y) {
+  (void)d;
+  const int64_t step = 2 * FL_WORDS;
+  uint32_t threshold = (uint32_t)lround(p * 65536.0);
+  float scale = (float)(1 / (1.0 - p));
+  for (int c = 0; c < b.C; c++) {
+    int64_t total = fl_rows_used(b, c) * n;
+    fl_key key = fl_draw_key(draw, c);
+    const float *xs = fl_lane(x, c);
+    float *ys = fl_lane_out(y, c);
+    for (int64_t at = 0; at < total; at += step) {
+      int64_t m = total - at < step ? total - at : step;
+      uint32_t words[FL_WORDS];
+      fl_cpu_words(&key, (uint32_t)(at / 8), words);
+      drop((int)(m / 2), words, threshold, scale, xs + at, ys + at);
+      if (m % 2) ys[at + m - 1] = (words[m / 2] & 0xFFFF) >= threshold ? xs[at + m - 1] * scale : 0;
+    }
+  }
+  return FEDLANE_OK;
+}
+
+/* Turns [pixels][16] into [16][pixels]. */
+static void spread(int64_t pixels, const float *restrict x, float *restrict y) {
+  for (int64_t p = 0; p < pixels; p++)
+    for (int k = 0; k < 16; k++) y[k * pixels + p] = x[p * 16 + k];
+}
+
+/* Turns [16][pixels] into [pixels][16]. */
+static void collect(int64_t pixels, const float *restrict x, float *restrict y) {
+  for (int64_t p = 0; p < pixels; p++)
+    for (int k = 0; k < 16; k++) y[p * 16 + k] = x[k * pixels + p];
+}
+
+fl_status fl_cpu_flatten(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y) {
+  (void)d;
+  int64_t pixels = (int64_t)s.height * s.width;
+  for (int c = 0; c < b.C; c++) {
+    int64_t total = fl_rows_used(b, c) * fl_image_size(s);
+    const float *xs = fl_lane(x, c);
+    float *ys = fl_lane_out(y, c);
+    if (fl_beside(s.channels) == 1) memcpy(ys, xs, (size_t)total * sizeof(float));
+    if (fl_beside(s.channels) == 1) continue;
+    for (int64_t at = 0; at < total; at += 16 * pixels)
+      if (back)
+        collect(pixels, xs + at, ys + at);
+      else
+        spread(pixels, xs + at, ys + at);
+  }
+  return FEDLANE_OK;
+}

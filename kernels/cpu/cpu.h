@@ -1,0 +1,146 @@
+/* The CPU backend's own business: one fl_dev is one worker thread's seat.
+ *
+ * Every op runs on the calling thread alone and walks its lanes one after another. Image
+ * activations lie as [groups][height][width][beside]: `beside` channels of one pixel are
+ * neighbours. Vectors of 16 channels are what oneDNN's convolutions and our own loops like best;
+ * images with other channel counts keep whole planes. */
+#ifndef FL_CPU_H
+#define FL_CPU_H
+
+#include "ops.h"
+
+typedef struct fl_nn fl_nn;
+
+struct fl_dev {
+  int index;
+  fl_nn *nn;
+  void *scratch; /* see fl_cpu_scratch */
+  int64_t scratch_bytes;
+};
+
+/* Memory for the length of one op, 64-byte aligned, contents undefined; grows and stays.
+ * Errors: MEMORY. */
+fl_status fl_cpu_scratch(fl_dev *d, int64_t bytes, void **out);
+
+/* How many rows of lane c are worked on: the live ones, rounded up to quarters of B, so that
+ * oneDNN is asked for at most four batch sizes. Rows from rows[c] on hold zeros or harmless
+ * values and carry no gradient, so they change no result. */
+static inline int fl_rows_used(fl_batch b, int c) {
+  int unit = (b.B + 3) / 4;
+  int up = (b.rows[c] + unit - 1) / unit * unit;
+  return up < b.B ? up : b.B;
+}
+
+static inline const float *fl_lane(fl_cspan s, int c) { return s.at + c * s.stride; }
+static inline float *fl_lane_out(fl_span s, int c) { return s.at + c * s.stride; }
+
+/* The private order of images: channel ch of pixel p is at
+ * (ch / beside * height * width + p) * beside + ch % beside. */
+static inline int fl_beside(int channels) { return channels % 16 == 0 ? 16 : 1; }
+
+/* c + a * b for vectors of 16 floats, rounded once where the processor can. */
+typedef float fl_v16 __attribute__((vector_size(64), aligned(4), may_alias));
+#ifdef __AVX512F__
+#include <immintrin.h>
+#define FL_MADD(a, b, c) ((fl_v16)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
+#else
+#define FL_MADD(a, b, c) ((a) * (b) + (c))
+#endif
+
+/* 16 blocks of a stream from block `first` on: words 4*first .. 4*first + 63. */
+enum { FL_WORDS = 64 };
+void fl_cpu_words(const fl_key *key, uint32_t first, uint32_t words[FL_WORDS]);
+
+/* --- onednn.c: convolutions and matrix products, always on one thread ------------------------ */
+typedef enum fl_pass { FL_PASS_FWD, FL_PASS_BWD_DATA, FL_PASS_BWD_WEIGHTS } fl_pass;
+typedef struct fl_nn_conv fl_nn_conv;
+
+/* Errors: DEVICE with oneDNN's status, MEMORY. */
+fl_status fl_nn_open(fl_nn **out);
+void fl_nn_close(fl_nn **nn);
+/* The convolution of `rows` images through window s, made on the first call and kept. */
+fl_status fl_nn_conv_get(fl_nn *nn, fl_pass pass, int rows, bool bias, const fl_window *s,
+                         fl_nn_conv **out);
+/* x, y: images in the private order; w [O, I, kernel, kernel]; bias [O], NULL when made without.
+ * FWD writes y, BWD_DATA writes x, BWD_WEIGHTS writes w and bias (=); the others are read. */
+fl_status fl_nn_conv_run(fl_nn *nn, fl_nn_conv *conv, float *x, float *w, float *bias, float *y);
+/* oneDNN's name for the chosen implementation, such as "jit:avx512_core". */
+const char *fl_nn_conv_name(const fl_nn_conv *conv);
+/* c[m, n] = alpha * op(a) op(b) + beta * c, row-major; turn_a: a is [k, m], turn_b: b is [n, k]. */
+fl_status fl_nn_gemm(bool turn_a, bool turn_b, int64_t m, int64_t n, int64_t k, float alpha,
+                     const float *a, const float *b, float beta, float *c);
+
+/* --- the slots of ops.h, file by file ------------------------------------------------------- */
+int fl_cpu_count(const char **why);
+fl_status fl_cpu_open(const fl_dev_options *options, fl_dev **out);
+void fl_cpu_close(fl_dev **dev);
+fl_status fl_cpu_room(fl_dev *d, int64_t *bytes);
+fl_status fl_cpu_alloc(fl_dev *d, int64_t bytes, void **out);
+void fl_cpu_release(fl_dev *d, void **at);
+fl_status fl_cpu_upload(fl_dev *d, void *dst, const void *src, int64_t bytes);
+fl_status fl_cpu_download(fl_dev *d, void *dst, const void *src, int64_t bytes);
+fl_status fl_cpu_sync(fl_dev *d);
+
+fl_status fl_cpu_gather(fl_dev *d, fl_batch b, const fl_source *source, const int32_t *index,
+                        int64_t index_stride, const fl_draw *draw, fl_span x, int32_t *label,
+                        fl_span target);
+fl_status fl_cpu_normal(fl_dev *d, int C, int64_t n, const fl_draw *draw, fl_coef deviation,
+                        fl_span x);
+fl_status fl_cpu_uniform(fl_dev *d, int C, int64_t n, const fl_draw *draw, float lo, float hi,
+                         fl_span x);
+
+fl_status fl_cpu_dense_fwd(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan w,
+                           fl_cspan bias, fl_span y);
+fl_status fl_cpu_dense_bwd_data(fl_dev *d, fl_batch b, int I, int O, fl_cspan dy, fl_cspan w,
+                                fl_span dx);
+fl_status fl_cpu_dense_bwd_weights(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
+                                   fl_coef scale, fl_span gw, fl_span gbias);
+
+fl_status fl_cpu_conv_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x, fl_cspan w,
+                          fl_cspan bias, fl_span y);
+fl_status fl_cpu_conv_bwd_data(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan dy, fl_cspan w,
+                               fl_span dx);
+fl_status fl_cpu_conv_bwd_weights(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x,
+                                  fl_cspan dy, fl_coef scale, fl_span gw, fl_span gbias);
+
+fl_status fl_cpu_pool_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_pooling kind, fl_cspan x,
+                          fl_span y);
+fl_status fl_cpu_pool_bwd(fl_dev *d, fl_batch b, const fl_window *s, fl_pooling kind, fl_cspan x,
+                          fl_cspan y, fl_cspan dy, fl_span dx);
+
+fl_status fl_cpu_gnorm_fwd(fl_dev *d, fl_batch b, fl_image s, int groups, fl_cspan x, fl_cspan w,
+                           fl_cspan bias, fl_span y, fl_span stat);
+fl_status fl_cpu_gnorm_bwd_data(fl_dev *d, fl_batch b, fl_image s, int groups, fl_cspan x,
+                                fl_cspan w, fl_cspan stat, fl_cspan dy, fl_span dx);
+fl_status fl_cpu_gnorm_bwd_weights(fl_dev *d, fl_batch b, fl_image s, int groups, fl_cspan x,
+                                   fl_cspan stat, fl_cspan dy, fl_coef scale, fl_span gw,
+                                   fl_span gbias);
+
+fl_status fl_cpu_act_fwd(fl_dev *d, fl_batch b, fl_act kind, int64_t n, fl_cspan x, fl_span y);
+fl_status fl_cpu_act_bwd(fl_dev *d, fl_batch b, fl_act kind, int64_t n, fl_cspan saved, fl_cspan dy,
+                         fl_span dx);
+fl_status fl_cpu_dropout(fl_dev *d, fl_batch b, int64_t n, float p, const fl_draw *draw, fl_cspan x,
+                         fl_span y);
+fl_status fl_cpu_flatten(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y);
+
+fl_status fl_cpu_xent(fl_dev *d, fl_batch b, int K, fl_coef norm, const int32_t *label, fl_cspan z,
+                      fl_span dz, double *loss, int64_t *hit);
+fl_status fl_cpu_regress(fl_dev *d, fl_batch b, int T, fl_regression kind, float delta,
+                         fl_coef norm, fl_cspan target, fl_cspan z, fl_span dz, double *loss);
+
+fl_status fl_cpu_step(fl_dev *d, int C, int64_t n, fl_cspan g, fl_coef lr, int n_term,
+                      const fl_term *term, fl_span w);
+fl_status fl_cpu_axpby(fl_dev *d, int C, int64_t n, fl_coef a, fl_cspan x, fl_coef b, fl_span y);
+fl_status fl_cpu_fill(fl_dev *d, int C, int64_t n, float value, fl_span y);
+fl_status fl_cpu_measure(fl_dev *d, int C, int64_t n, fl_cspan x, fl_measure *out);
+fl_status fl_cpu_clip(fl_dev *d, int C, int64_t n, float limit, fl_span y);
+fl_status fl_cpu_adaptive(fl_dev *d, int64_t n, fl_adaptive kind, float lr, float b1, float b2,
+                          float eps, const float *u, float *m, float *v, float *w);
+
+fl_status fl_cpu_mix(fl_dev *d, int C, int64_t n, fl_cspan x, const double *factor,
+                     int64_t *const *acc);
+fl_status fl_cpu_add64(fl_dev *d, int64_t n, const int64_t *x, int64_t *y);
+fl_status fl_cpu_unmix(fl_dev *d, int64_t n, int n_acc, const int64_t *const *acc,
+                       const double *unit, float *out);
+
+#endif

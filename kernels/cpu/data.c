@@ -1,0 +1,166 @@
+#include <math.h>
+#include <string.h>
+
+#include "cpu.h"
+
+void fl_cpu_words(const fl_key *key, uint32_t first, uint32_t words[FL_WORDS]) {
+  enum { N = FL_WORDS / 4 };
+  uint32_t c0[N], c1[N], c2[N], c3[N], k0 = key->seed, k1 = key->purpose | key->nth << 8;
+  for (uint32_t i = 0; i < N; i++) {
+    c0[i] = first + i;
+    c1[i] = key->step | key->layer << 24;
+    c2[i] = key->client;
+    c3[i] = key->round;
+  }
+  for (int turn = 0; turn < 10; turn++) {
+#pragma omp simd
+    for (int i = 0; i < N; i++) {
+      uint32_t c[4] = {c0[i], c1[i], c2[i], c3[i]};
+      fl_philox_round(c, k0, k1);
+      c0[i] = c[0];
+      c1[i] = c[1];
+      c2[i] = c[2];
+      c3[i] = c[3];
+    }
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  for (int i = 0; i < N; i++) {
+    words[4 * i] = c0[i];
+    words[4 * i + 1] = c1[i];
+    words[4 * i + 2] = c2[i];
+    words[4 * i + 3] = c3[i];
+  }
+}
+
+/* How one image is cut out of its padded self: offsets -crop .. crop, and the flip. */
+typedef struct cut {
+  int down, right;
+  bool flip;
+} cut;
+
+static cut cut_draw(const fl_source *source, const fl_draw *draw, int lane, int row) {
+  cut out = {0, 0, false};
+  if (source->crop == 0 && !source->flip) return out;
+  fl_key key = fl_draw_key(draw, lane);
+  fl_words words = fl_rng_block(&key, (uint32_t)row);
+  uint32_t places = 2 * (uint32_t)source->crop + 1;
+  out.down = (int)((uint64_t)words.v[0] * places >> 32) - source->crop;
+  out.right = (int)((uint64_t)words.v[1] * places >> 32) - source->crop;
+  out.flip = source->flip && (words.v[2] & 1);
+  return out;
+}
+
+/* out[i * beside] = (in[i] - shift) * scale over n pixels. */
+static void normalise(const fl_source *source, int64_t at, int n, int channel, int beside,
+                      float *restrict out) {
+  float shift = source->shift[channel], scale = source->scale[channel];
+  const uint8_t *byte = (const uint8_t *)source->x + at;
+  const float *real = (const float *)source->x + at;
+  if (source->bytes)
+    for (int i = 0; i < n; i++) out[i * beside] = ((float)byte[i] - shift) * scale;
+  else
+    for (int i = 0; i < n; i++) out[i * beside] = (real[i] - shift) * scale;
+}
+
+/* One line of one channel, cut and flipped; out[w * beside]. */
+static void gather_line(const fl_source *source, int64_t example, int channel, int h, cut cut,
+                        int beside, float *restrict out) {
+  fl_image s = source->image;
+  int from = cut.right > 0 ? 0 : -cut.right; /* columns of the cut that lie inside the image */
+  int to = cut.right > 0 ? s.width - cut.right : s.width;
+  bool inside = h >= 0 && h < s.height && from < to;
+  if (!inside) from = to = s.width;
+  for (int w = 0; w < from; w++) out[w * beside] = 0;
+  for (int w = to; w < s.width; w++) out[w * beside] = 0;
+  int64_t line = ((example * s.channels + channel) * s.height + h) * s.width;
+  if (inside)
+    normalise(source, line + from + cut.right, to - from, channel, beside, out + from * beside);
+  for (int w = 0; cut.flip && w < s.width / 2; w++) {
+    float left = out[w * beside], *right = &out[(s.width - 1 - w) * beside];
+    out[w * beside] = *right;
+    *right = left;
+  }
+}
+
+static void gather_image(const fl_source *source, int64_t example, cut cut, float *x) {
+  fl_image s = source->image;
+  int beside = fl_beside(s.channels);
+  int64_t plane = (int64_t)s.height * s.width;
+  if (cut.down == 0 && cut.right == 0 && !cut.flip && plane <= INT32_MAX) {
+    for (int k = 0; k < s.channels; k++)
+      normalise(source, (example * s.channels + k) * plane, (int)plane, k, beside,
+                x + k / beside * beside * plane + k % beside);
+    return;
+  }
+  for (int k = 0; k < s.channels; k++)
+    for (int h = 0; h < s.height; h++)
+      gather_line(source, example, k, h + cut.down, cut, beside,
+                  x + (k / beside * plane + (int64_t)h * s.width) * beside + k % beside);
+}
+
+fl_status fl_cpu_gather(fl_dev *d, fl_batch b, const fl_source *source, const int32_t *index,
+                        int64_t index_stride, const fl_draw *draw, fl_span x, int32_t *label,
+                        fl_span target) {
+  (void)d;
+  int64_t size = fl_image_size(source->image), T = source->n_target;
+  for (int c = 0; c < b.C; c++) {
+    int live = b.rows[c];
+    float *xs = fl_lane_out(x, c), *goal = target.at ? fl_lane_out(target, c) : NULL;
+    for (int row = 0; row < live; row++) {
+      int64_t example = index[c * index_stride + row];
+      gather_image(source, example, cut_draw(source, draw, c, row), xs + row * size);
+      if (label) label[(int64_t)c * b.B + row] = source->label[example];
+      for (int64_t t = 0; goal && t < T; t++) goal[row * T + t] = source->target[example * T + t];
+    }
+    memset(xs + live * size, 0, (size_t)((b.B - live) * size) * sizeof(float));
+    for (int row = live; label && row < b.B; row++) label[(int64_t)c * b.B + row] = -1;
+    if (goal) memset(goal + live * T, 0, (size_t)((b.B - live) * T) * sizeof(float));
+  }
+  return FEDLANE_OK;
+}
+
+/* Box-Muller on the pairs of 64 words: even elements the cosine, odd ones the sine. */
+static void normal_block(const uint32_t words[FL_WORDS], float out[FL_WORDS]) {
+  const float two_pi = 6.28318530717958647692f;
+  for (int i = 0; i < FL_WORDS; i += 2) {
+    float radius = sqrtf(-2 * logf(fl_unit_float(words[i])));
+    float angle = two_pi * fl_unit_float(words[i + 1]);
+    out[i] = radius * cosf(angle);
+    out[i + 1] = radius * sinf(angle);
+  }
+}
+
+fl_status fl_cpu_normal(fl_dev *d, int C, int64_t n, const fl_draw *draw, fl_coef deviation,
+                        fl_span x) {
+  (void)d;
+  for (int c = 0; c < C; c++) {
+    fl_key key = fl_draw_key(draw, c);
+    float *xs = fl_lane_out(x, c), factor = fl_coef_at(deviation, c);
+    for (int64_t at = 0; at < n; at += FL_WORDS) {
+      int m = n - at < FL_WORDS ? (int)(n - at) : FL_WORDS;
+      uint32_t words[FL_WORDS];
+      float value[FL_WORDS];
+      fl_cpu_words(&key, (uint32_t)(at / 4), words);
+      normal_block(words, value);
+      for (int i = 0; i < m; i++) xs[at + i] += factor * value[i];
+    }
+  }
+  return FEDLANE_OK;
+}
+
+fl_status fl_cpu_uniform(fl_dev *d, int C, int64_t n, const fl_draw *draw, float lo, float hi,
+                         fl_span x) {
+  (void)d;
+  for (int c = 0; c < C; c++) {
+    fl_key key = fl_draw_key(draw, c);
+    float *xs = fl_lane_out(x, c);
+    for (int64_t at = 0; at < n; at += FL_WORDS) {
+      int m = n - at < FL_WORDS ? (int)(n - at) : FL_WORDS;
+      uint32_t words[FL_WORDS];
+      fl_cpu_words(&key, (uint32_t)(at / 4), words);
+      for (int i = 0; i < m; i++) xs[at + i] = lo + (hi - lo) * fl_unit_float(words[i]);
+    }
+  }
+  return FEDLANE_OK;
+}

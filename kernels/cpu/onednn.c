@@ -1,0 +1,388 @@
+/* The only file that knows oneDNN. It compiles with 2.x, which describes an operation before it
+ * asks for a primitive, and with 3.x, which asks at once; everything else is common.
+ *
+ * Everything here runs on the calling thread: an OpenMP build of oneDNN asks how many threads it
+ * may use when a primitive is made and when it runs, and is told one both times. So the bits are
+ * the same inside and outside a parallel region. */
+#include <dnnl.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpu.h"
+
+#if DNNL_VERSION_MAJOR >= 3
+typedef dnnl_memory_desc_t layout;
+typedef const_dnnl_memory_desc_t layout_ref;
+static layout_ref layout_of(const layout *l) { return *l; }
+static dnnl_status_t layout_make(layout *out, int n, const dnnl_dims_t dims,
+                                 dnnl_format_tag_t tag) {
+  return dnnl_memory_desc_create_with_tag(out, n, dims, dnnl_f32, tag);
+}
+static void layout_drop(layout *l) {
+  if (*l) dnnl_memory_desc_destroy(*l);
+}
+#else
+typedef dnnl_memory_desc_t layout;
+typedef const dnnl_memory_desc_t *layout_ref;
+static layout_ref layout_of(const layout *l) { return l; }
+static dnnl_status_t layout_make(layout *out, int n, const dnnl_dims_t dims,
+                                 dnnl_format_tag_t tag) {
+  return dnnl_memory_desc_init_by_tag(out, n, dims, dnnl_f32, tag);
+}
+static void layout_drop(layout *l) { (void)l; }
+#endif
+
+/* The tensors of a convolution; x and y are gradients in the backward passes. */
+enum { X, W, BIAS, Y, SIDES };
+
+/* One tensor: `outer` is the caller's, `inner` what the primitive works on. They are the same
+ * object unless the layouts differ; then `turn` copies one into the other. */
+typedef struct side {
+  dnnl_memory_t outer, inner;
+  dnnl_primitive_t turn;
+  int64_t inner_bytes; /* of scratch; 0 when there is none */
+  bool read, used;
+} side;
+
+typedef struct conv_key {
+  fl_window s;
+  int pass, rows, bias;
+} conv_key;
+
+struct fl_nn_conv {
+  conv_key key;
+  dnnl_primitive_t primitive;
+  dnnl_memory_t pad; /* oneDNN's scratchpad */
+  int64_t pad_bytes;
+  side side[SIDES];
+  int arg[SIDES];
+  char *scratch; /* where the handles of pad and the inner tensors point */
+  char name[48];
+};
+
+struct fl_nn {
+  dnnl_engine_t engine;
+  dnnl_stream_t stream;
+  dnnl_primitive_attr_t attr;
+  fl_nn_conv **conv;
+  int n_conv;
+  char *scratch;
+  int64_t scratch_bytes;
+};
+
+#define NN_TRY(call)                                                                               \
+  do {                                                                                             \
+    dnnl_status_t nn_status_ = (call);                                                             \
+    if (nn_status_ != dnnl_success)                                                                \
+      return fl_fail(FEDLANE_DEVICE, "oneDNN refused with status %d: %s", (int)nn_status_, #call); \
+  } while (0)
+
+fl_status fl_nn_open(fl_nn **out) {
+  fl_nn *nn = *out = calloc(1, sizeof *nn);
+  if (!nn) return fl_fail(FEDLANE_MEMORY, "no memory for a oneDNN engine");
+  NN_TRY(dnnl_engine_create(&nn->engine, dnnl_cpu, 0));
+  NN_TRY(dnnl_stream_create(&nn->stream, nn->engine, dnnl_stream_default_flags));
+  NN_TRY(dnnl_primitive_attr_create(&nn->attr));
+  NN_TRY(dnnl_primitive_attr_set_scratchpad_mode(nn->attr, dnnl_scratchpad_mode_user));
+  return FEDLANE_OK;
+}
+
+static void conv_close(fl_nn_conv *conv) {
+  for (int i = 0; i < SIDES; i++) {
+    side *t = &conv->side[i];
+    if (t->turn) dnnl_primitive_destroy(t->turn);
+    if (t->inner && t->inner != t->outer) dnnl_memory_destroy(t->inner);
+    if (t->outer) dnnl_memory_destroy(t->outer);
+  }
+  if (conv->pad) dnnl_memory_destroy(conv->pad);
+  if (conv->primitive) dnnl_primitive_destroy(conv->primitive);
+  free(conv);
+}
+
+void fl_nn_close(fl_nn **out) {
+  fl_nn *nn = *out;
+  if (!nn) return;
+  for (int i = 0; i < nn->n_conv; i++) conv_close(nn->conv[i]);
+  free(nn->conv);
+  free(nn->scratch);
+  if (nn->attr) dnnl_primitive_attr_destroy(nn->attr);
+  if (nn->stream) dnnl_stream_destroy(nn->stream);
+  if (nn->engine) dnnl_engine_destroy(nn->engine);
+  free(nn);
+  *out = NULL;
+}
+
+static dnnl_format_tag_t image_tag(int channels) {
+  return fl_beside(channels) == 16 ? dnnl_nChw16c : dnnl_nchw;
+}
+
+/* Asks for a convolution whose tensors have the given layouts. *out NULL: there is none. */
+static dnnl_status_t ask(fl_nn *nn, const conv_key *key, dnnl_alg_kind_t how, const layout *want,
+                         dnnl_primitive_desc_t *out) {
+  const fl_window *s = &key->s;
+  dnnl_dims_t stride = {s->stride, s->stride}, pad = {s->pad, s->pad};
+  layout_ref x = layout_of(&want[X]), w = layout_of(&want[W]), y = layout_of(&want[Y]);
+  layout_ref bias = key->bias ? layout_of(&want[BIAS]) : NULL;
+#if DNNL_VERSION_MAJOR >= 3
+  dnnl_dims_t dilate = {0, 0};
+  if (key->pass == FL_PASS_FWD)
+    return dnnl_convolution_forward_primitive_desc_create(out, nn->engine, dnnl_forward_training,
+                                                          how, x, w, bias, y, stride, dilate, pad,
+                                                          pad, nn->attr);
+  if (key->pass == FL_PASS_BWD_DATA)
+    return dnnl_convolution_backward_data_primitive_desc_create(
+        out, nn->engine, how, x, w, y, stride, dilate, pad, pad, NULL, nn->attr);
+  return dnnl_convolution_backward_weights_primitive_desc_create(
+      out, nn->engine, how, x, w, bias, y, stride, dilate, pad, pad, NULL, nn->attr);
+#else
+  dnnl_convolution_desc_t desc;
+  dnnl_status_t status;
+  if (key->pass == FL_PASS_FWD)
+    status = dnnl_convolution_forward_desc_init(&desc, dnnl_forward_training, how, x, w, bias, y,
+                                                stride, pad, pad);
+  else if (key->pass == FL_PASS_BWD_DATA)
+    status = dnnl_convolution_backward_data_desc_init(&desc, how, x, w, y, stride, pad, pad);
+  else
+    status =
+        dnnl_convolution_backward_weights_desc_init(&desc, how, x, w, bias, y, stride, pad, pad);
+  if (status != dnnl_success) return status;
+  return dnnl_primitive_desc_create(out, &desc, nn->attr, nn->engine, NULL);
+#endif
+}
+
+static const char *name_of(dnnl_primitive_desc_t pd) {
+  const char *name = "";
+  dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name);
+  return name;
+}
+
+static bool is_slow(dnnl_primitive_desc_t pd) {
+  return !strncmp(name_of(pd), "ref", 3) || !strncmp(name_of(pd), "gemm", 4);
+}
+
+/* The first way that is not slow, or else the last: Winograd and direct on the private order, then
+ * direct on whatever order oneDNN likes. A fixed rule of the shape, so that bits repeat. */
+static fl_status choose(fl_nn *nn, const conv_key *key, const layout *own, const layout *any,
+                        dnnl_primitive_desc_t *out) {
+  const fl_window *s = &key->s;
+  bool wino = s->kernel == 3 && s->stride == 1 && s->in.channels % 16 == 0 &&
+              s->out.channels % 16 == 0 && s->out.height >= 8 && s->out.width >= 8;
+  struct {
+    dnnl_alg_kind_t how;
+    const layout *want;
+  } way[] = {{dnnl_convolution_winograd, own},
+             {dnnl_convolution_direct, own},
+             {dnnl_convolution_direct, any}};
+  dnnl_status_t status = dnnl_unimplemented;
+  for (int i = wino ? 0 : 1; i < 3; i++) {
+    status = ask(nn, key, way[i].how, way[i].want, out);
+    if (status != dnnl_success) continue;
+    if (i == 2 || !is_slow(*out)) return FEDLANE_OK;
+    dnnl_primitive_desc_destroy(*out);
+  }
+  return fl_fail(FEDLANE_DEVICE, "oneDNN has no convolution %d -> %d with kernel %d (status %d)",
+                 s->in.channels, s->out.channels, s->kernel, (int)status);
+}
+
+/* Makes one side: the caller's layout against the one that the primitive asks for. */
+static fl_status side_make(fl_nn *nn, side *t, const layout *own, layout_ref need) {
+  layout_ref mine = layout_of(own);
+  t->used = true;
+  NN_TRY(dnnl_memory_create(&t->outer, mine, nn->engine, DNNL_MEMORY_NONE));
+  t->inner = t->outer;
+  if (dnnl_memory_desc_equal(mine, need)) return FEDLANE_OK;
+  t->inner = NULL;
+  NN_TRY(dnnl_memory_create(&t->inner, need, nn->engine, DNNL_MEMORY_NONE));
+  t->inner_bytes = ((int64_t)dnnl_memory_desc_get_size(need) + 63) / 64 * 64;
+  dnnl_primitive_desc_t pd = NULL;
+  NN_TRY(dnnl_reorder_primitive_desc_create(&pd, t->read ? mine : need, nn->engine,
+                                            t->read ? need : mine, nn->engine, NULL));
+  dnnl_status_t status = dnnl_primitive_create(&t->turn, pd);
+  dnnl_primitive_desc_destroy(pd);
+  NN_TRY(status);
+  return FEDLANE_OK;
+}
+
+static fl_status sides_make(fl_nn *nn, fl_nn_conv *conv, dnnl_primitive_desc_t pd,
+                            const layout *own) {
+  static const struct {
+    int side, arg;
+    bool read;
+    dnnl_query_t query;
+  } role[3][SIDES] = {
+      {{X, DNNL_ARG_SRC, true, dnnl_query_src_md},
+       {W, DNNL_ARG_WEIGHTS, true, dnnl_query_weights_md},
+       {BIAS, DNNL_ARG_BIAS, true, dnnl_query_weights_md},
+       {Y, DNNL_ARG_DST, false, dnnl_query_dst_md}},
+      {{X, DNNL_ARG_DIFF_SRC, false, dnnl_query_diff_src_md},
+       {W, DNNL_ARG_WEIGHTS, true, dnnl_query_weights_md},
+       {BIAS, 0, false, dnnl_query_undef},
+       {Y, DNNL_ARG_DIFF_DST, true, dnnl_query_diff_dst_md}},
+      {{X, DNNL_ARG_SRC, true, dnnl_query_src_md},
+       {W, DNNL_ARG_DIFF_WEIGHTS, false, dnnl_query_diff_weights_md},
+       {BIAS, DNNL_ARG_DIFF_BIAS, false, dnnl_query_diff_weights_md},
+       {Y, DNNL_ARG_DIFF_DST, true, dnnl_query_diff_dst_md}},
+  };
+  for (int i = 0; i < SIDES; i++) {
+    if (i == BIAS && !conv->key.bias) continue;
+    conv->arg[i] = role[conv->key.pass][i].arg;
+    conv->side[i].read = role[conv->key.pass][i].read;
+    layout_ref need = dnnl_primitive_desc_query_md(pd, role[conv->key.pass][i].query, i == BIAS);
+    FL_TRY(side_make(nn, &conv->side[i], &own[i], need));
+  }
+  layout_ref pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+  NN_TRY(dnnl_memory_create(&conv->pad, pad, nn->engine, DNNL_MEMORY_NONE));
+  conv->pad_bytes = ((int64_t)dnnl_memory_desc_get_size(pad) + 63) / 64 * 64;
+  return FEDLANE_OK;
+}
+
+/* Makes room for the largest convolution so far. */
+static fl_status scratch_grow(fl_nn *nn, const fl_nn_conv *conv) {
+  int64_t bytes = conv->pad_bytes + 64;
+  for (int i = 0; i < SIDES; i++) bytes += conv->side[i].inner_bytes;
+  if (bytes <= nn->scratch_bytes) return FEDLANE_OK;
+  free(nn->scratch);
+  nn->scratch_bytes = 0;
+  nn->scratch = aligned_alloc(64, (size_t)bytes);
+  if (!nn->scratch)
+    return fl_fail(FEDLANE_MEMORY, "no %lld bytes left for a convolution", (long long)bytes);
+  nn->scratch_bytes = bytes;
+  return FEDLANE_OK;
+}
+
+static fl_status conv_make(fl_nn *nn, fl_nn_conv *conv) {
+  const fl_window *s = &conv->key.s;
+  dnnl_dims_t dims[SIDES] = {
+      {conv->key.rows, s->in.channels, s->in.height, s->in.width},
+      {s->out.channels, s->in.channels, s->kernel, s->kernel},
+      {s->out.channels},
+      {conv->key.rows, s->out.channels, s->out.height, s->out.width},
+  };
+  dnnl_format_tag_t tag[SIDES] = {image_tag(s->in.channels), dnnl_oihw, dnnl_x,
+                                  image_tag(s->out.channels)};
+  layout own[SIDES] = {0}, want[SIDES] = {0}, any[SIDES] = {0};
+  dnnl_primitive_desc_t pd = NULL;
+  fl_status status = FEDLANE_OK;
+  for (int i = 0; i < SIDES; i++) {
+    int n = i == BIAS ? 1 : 4;
+    dnnl_format_tag_t free_tag = i == BIAS ? dnnl_x : dnnl_format_tag_any;
+    layout_make(&own[i], n, dims[i], tag[i]);
+    layout_make(&want[i], n, dims[i], i == W ? free_tag : tag[i]);
+    layout_make(&any[i], n, dims[i], free_tag);
+  }
+  FL_GO(choose(nn, &conv->key, want, any, &pd));
+  strncpy(conv->name, name_of(pd), sizeof conv->name - 1);
+  if (dnnl_primitive_create(&conv->primitive, pd) != dnnl_success)
+    FL_GO(fl_fail(FEDLANE_DEVICE, "oneDNN cannot make the convolution %s", conv->name));
+  FL_GO(sides_make(nn, conv, pd, own));
+  FL_GO(scratch_grow(nn, conv));
+done:
+  for (int i = 0; i < SIDES; i++) {
+    layout_drop(&own[i]);
+    layout_drop(&want[i]);
+    layout_drop(&any[i]);
+  }
+  if (pd) dnnl_primitive_desc_destroy(pd);
+  return status;
+}
+
+/* One thread for what follows; returns what to give back to serial_end. */
+static int serial_begin(void) {
+  int threads = omp_get_max_threads();
+  omp_set_num_threads(1);
+  return threads;
+}
+
+static void serial_end(int threads) { omp_set_num_threads(threads); }
+
+fl_status fl_nn_conv_get(fl_nn *nn, fl_pass pass, int rows, bool bias, const fl_window *s,
+                         fl_nn_conv **out) {
+  conv_key key;
+  memset(&key, 0, sizeof key);
+  key.s = *s;
+  key.pass = (int)pass;
+  key.rows = rows;
+  key.bias = bias;
+  for (int i = 0; i < nn->n_conv; i++)
+    if (!memcmp(&nn->conv[i]->key, &key, sizeof key)) {
+      *out = nn->conv[i];
+      return FEDLANE_OK;
+    }
+  fl_nn_conv **more = realloc(nn->conv, (size_t)(nn->n_conv + 1) * sizeof *more);
+  if (more) nn->conv = more;
+  fl_nn_conv *conv = more ? calloc(1, sizeof *conv) : NULL;
+  if (!conv) return fl_fail(FEDLANE_MEMORY, "no memory for a convolution");
+  conv->key = key;
+  int threads = serial_begin();
+  fl_status status = conv_make(nn, conv);
+  serial_end(threads);
+  if (status != FEDLANE_OK) {
+    conv_close(conv);
+    return status;
+  }
+  *out = nn->conv[nn->n_conv++] = conv;
+  return FEDLANE_OK;
+}
+
+/* Points the scratchpad and the inner tensors into the scratch, if it has moved. */
+static fl_status scratch_place(fl_nn *nn, fl_nn_conv *conv) {
+  if (conv->scratch == nn->scratch) return FEDLANE_OK;
+  char *at = nn->scratch;
+  NN_TRY(dnnl_memory_set_data_handle(conv->pad, at));
+  at += conv->pad_bytes;
+  for (int i = 0; i < SIDES; i++) {
+    side *t = &conv->side[i];
+    if (t->inner_bytes == 0) continue;
+    NN_TRY(dnnl_memory_set_data_handle(t->inner, at));
+    at += t->inner_bytes;
+  }
+  conv->scratch = nn->scratch;
+  return FEDLANE_OK;
+}
+
+static fl_status turn(fl_nn *nn, const side *t) {
+  dnnl_exec_arg_t arg[2] = {{DNNL_ARG_FROM, t->read ? t->outer : t->inner},
+                            {DNNL_ARG_TO, t->read ? t->inner : t->outer}};
+  NN_TRY(dnnl_primitive_execute(t->turn, nn->stream, 2, arg));
+  return FEDLANE_OK;
+}
+
+static fl_status run(fl_nn *nn, fl_nn_conv *conv, float *const at[SIDES]) {
+  dnnl_exec_arg_t arg[SIDES + 1] = {{DNNL_ARG_SCRATCHPAD, conv->pad}};
+  int n = 1;
+  FL_TRY(scratch_place(nn, conv));
+  for (int i = 0; i < SIDES; i++) {
+    const side *t = &conv->side[i];
+    if (!t->used) continue;
+    NN_TRY(dnnl_memory_set_data_handle(t->outer, at[i]));
+    if (t->turn && t->read) FL_TRY(turn(nn, t));
+    arg[n].arg = conv->arg[i];
+    arg[n++].memory = t->inner;
+  }
+  NN_TRY(dnnl_primitive_execute(conv->primitive, nn->stream, n, arg));
+  for (int i = 0; i < SIDES; i++)
+    if (conv->side[i].turn && !conv->side[i].read) FL_TRY(turn(nn, &conv->side[i]));
+  NN_TRY(dnnl_stream_wait(nn->stream));
+  return FEDLANE_OK;
+}
+
+fl_status fl_nn_conv_run(fl_nn *nn, fl_nn_conv *conv, float *x, float *w, float *bias, float *y) {
+  float *const at[SIDES] = {x, w, bias, y};
+  int threads = serial_begin();
+  fl_status status = run(nn, conv, at);
+  serial_end(threads);
+  return status;
+}
+
+const char *fl_nn_conv_name(const fl_nn_conv *conv) { return conv->name; }
+
+fl_status fl_nn_gemm(bool turn_a, bool turn_b, int64_t m, int64_t n, int64_t k, float alpha,
+                     const float *a, const float *b, float beta, float *c) {
+  int threads = serial_begin();
+  dnnl_status_t status = dnnl_sgemm(turn_a ? 'T' : 'N', turn_b ? 'T' : 'N', m, n, k, alpha, a,
+                                    turn_a ? m : k, b, turn_b ? k : n, beta, c, n);
+  serial_end(threads);
+  NN_TRY(status);
+  return FEDLANE_OK;
+}
