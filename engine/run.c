@@ -181,9 +181,7 @@ static fl_status open_folder(fedlane_run *run, bool resume) {
   return FEDLANE_OK;
 }
 
-static fl_status open_run(fedlane_run *run, const char *path, int n, const char *const *override,
-                          int flags) {
-  FL_TRY(fl_config_read(path, n, override, &run->config));
+static fl_status open_parts(fedlane_run *run, int flags) {
   run->algorithm = (const fl_algorithm *)run->config->algorithm.record;
   run->algorithm_args = run->config->algorithm.args;
   run->last_checkpoint = -1;
@@ -201,15 +199,25 @@ static fl_status open_run(fedlane_run *run, const char *path, int n, const char 
   return open_folder(run, flags & FEDLANE_RESUME);
 }
 
-fedlane_status fedlane_open(const char *config, int n_override, const char *const *override,
-                            int flags, fedlane_run **out) {
+fl_status fl_run_open(fl_config **config, int flags, fedlane_run **out) {
   fedlane_run *run = calloc(1, sizeof *run);
   if (!run) return fl_fail(FEDLANE_MEMORY, "no memory for a run");
-  fl_status status = open_run(run, config, n_override, override, flags);
+  run->config = *config;
+  *config = NULL;
+  fl_status status = open_parts(run, flags);
   if (status == FEDLANE_OK)
     *out = run;
   else
     fedlane_close(&run);
+  return status;
+}
+
+fedlane_status fedlane_open(const char *path, int n_override, const char *const *override,
+                            int flags, fedlane_run **out) {
+  fl_config *config = NULL;
+  FL_TRY(fl_config_read(path, n_override, override, &config));
+  fl_status status = fl_run_open(&config, flags, out);
+  fl_config_close(&config);
   return status;
 }
 

@@ -129,6 +129,9 @@ struct fedlane_run {
 };
 
 /* run.c: what the program asks of a run beyond the public interface. */
+/* fedlane_open from a configuration in memory, which the run takes over when there is memory for it
+ * (*config is then NULL). */
+fl_status fl_run_open(fl_config **config, int flags, fedlane_run **out);
 const fl_config *fl_run_config(const fedlane_run *run); /* owned by the run */
 int fl_run_round(const fedlane_run *run);               /* rounds already done */
 
