@@ -19,7 +19,8 @@ typedef struct fl_dataset {
   float *shift, *scale; /* [channels]: what gather applies; set by fl_dataset_normalise */
 } fl_dataset;
 
-/* Allocates x and label or target for the sizes already set in *d. Errors: MEMORY. */
+/* Allocates x and label (n_target 0) or target for the sizes already set in *d; contents undefined.
+ * At least one training example and at most 2^31-1 examples. Errors: DATA, MEMORY. */
 fl_status fl_dataset_alloc(fl_dataset *d);
 void fl_dataset_close(fl_dataset *d); /* frees the members and zeroes *d; accepts a zeroed one */
 
@@ -33,6 +34,18 @@ typedef enum fl_normalise {
  * (a constant channel gets scale 1). UNIT: bytes to 0..1. AUTO: STANDARD for bytes, NONE for float.
  */
 fl_status fl_dataset_normalise(fl_dataset *d, fl_normalise how);
+
+enum { FL_CLASSES_MAX = 1 << 20 };
+/* The image that n_dim sizes of one example describe: [features], [height, width] or
+ * [channels, height, width]. file and what (such as "x") are for messages. Errors: DATA. */
+fl_status fl_image_from_sizes(const char *file, const char *what, int n_dim, const int64_t *size,
+                              fl_image *out);
+/* Sets label[e]. A value outside 0 .. classes-1 (0 .. FL_CLASSES_MAX-1 while classes is 0) is
+ * refused. row is the example's number in `file`, for messages. Errors: DATA. */
+fl_status fl_dataset_set_label(fl_dataset *d, int64_t e, int64_t value, const char *file,
+                               int64_t row);
+/* Sets classes to 1 + the largest label, unless they are set. */
+void fl_dataset_count_classes(fl_dataset *d);
 
 /* A data format: how files become a data set. */
 typedef struct fl_format {
@@ -74,7 +87,8 @@ typedef struct fl_skew {
   double
       divergence_mean; /* total variation distance of a client's label mix from the whole, mean */
 } fl_skew;
-fl_skew fl_population_skew(const fl_population *p, const fl_dataset *data);
+/* Regression has no labels: the last two are 0. Errors: MEMORY. O(examples + clients). */
+fl_status fl_population_skew(const fl_population *p, const fl_dataset *data, fl_skew *out);
 
 /* A cohort: which clients take part in a round. */
 typedef struct fl_sampler {

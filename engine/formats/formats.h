@@ -1,0 +1,10 @@
+/* The data formats, one a file. To add one: copy the nearest file, then name its record here and in
+ * list.c. */
+#ifndef FL_FORMATS_H
+#define FL_FORMATS_H
+
+#include "dataset.h"
+
+extern const fl_format fl_cifar, fl_idx, fl_safetensors, fl_synthetic;
+
+#endif

@@ -1,0 +1,229 @@
+#include "safetensors.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "files.h"
+#include "formats.h"
+
+typedef struct safetensors_args {
+  int64_t classes;
+} safetensors_args;
+
+/* The tensors of a data set; those that are optional may be NULL. */
+typedef struct parts {
+  const char *path;
+  const fl_st_tensor *x, *y, *client, *x_test, *y_test;
+} parts;
+
+/* Finds the known tensors and refuses others, so that a misspelt one is not silently left out. */
+static fl_status find_parts(const fl_st_file *file, parts *p) {
+  const struct {
+    const char *name;
+    const fl_st_tensor **at;
+  } known[] = {{"x", &p->x},
+               {"y", &p->y},
+               {"client", &p->client},
+               {"x_test", &p->x_test},
+               {"y_test", &p->y_test}};
+  for (int i = 0; i < fl_st_count(file); i++) {
+    const fl_st_tensor *t = fl_st_at(file, i);
+    int k = 0;
+    while (k < FL_COUNT(known) && strcmp(known[k].name, t->name) != 0) k++;
+    if (k == FL_COUNT(known))
+      return fl_fail(FEDLANE_DATA,
+                     "%s: tensor '%s' is unknown; x, y, client, x_test and y_test are known",
+                     p->path, t->name);
+    *known[k].at = t;
+  }
+  if (!p->x || !p->y)
+    return fl_fail(FEDLANE_DATA, "%s: tensor '%s' is missing", p->path, p->x ? "y" : "x");
+  if (!p->x_test != !p->y_test)
+    return fl_fail(FEDLANE_DATA, "%s: tensor '%s' is missing beside '%s'", p->path,
+                   p->x_test ? "y_test" : "x_test", p->x_test ? "x_test" : "y_test");
+  return FEDLANE_OK;
+}
+
+static bool whole_numbers(const fl_st_tensor *t) {
+  return t->type == FL_U8 || t->type == FL_I8 || t->type == FL_I32 || t->type == FL_I64;
+}
+
+static int64_t whole_at(const fl_st_tensor *t, int64_t i) {
+  int32_t narrow;
+  int64_t wide;
+  switch (t->type) {
+    case FL_U8:
+      return ((const uint8_t *)t->data)[i];
+    case FL_I8:
+      return ((const int8_t *)t->data)[i];
+    case FL_I32:
+      memcpy(&narrow, (const char *)t->data + i * 4, 4);
+      return narrow;
+    default:
+      memcpy(&wide, (const char *)t->data + i * 8, 8);
+      return wide;
+  }
+}
+
+/* F32 or F64 values to finite floats. */
+static fl_status copy_floats(const char *path, const fl_st_tensor *t, float *out) {
+  int64_t row = t->count / (t->dim[0] > 0 ? t->dim[0] : 1);
+  for (int64_t i = 0; i < t->count; i++) {
+    double wide;
+    if (t->type == FL_F64) {
+      memcpy(&wide, (const char *)t->data + i * 8, 8);
+      out[i] = (float)wide;
+    } else {
+      memcpy(&out[i], (const char *)t->data + i * 4, 4);
+    }
+    if (!isfinite(out[i]))
+      return fl_fail(FEDLANE_DATA, "%s: row %lld of '%s' holds a value that is not finite", path,
+                     (long long)(i / row), t->name);
+  }
+  return FEDLANE_OK;
+}
+
+static fl_status check_x(const char *path, const fl_st_tensor *x) {
+  if (x->type != FL_U8 && x->type != FL_F32)
+    return fl_fail(FEDLANE_DATA, "%s: '%s' has the type %s; U8 and F32 are allowed", path, x->name,
+                   fl_dtype_name(x->type));
+  if (x->n_dim < 2 || x->n_dim > 4)
+    return fl_fail(
+        FEDLANE_DATA,
+        "%s: '%s' has %d dimensions; [n, features], [n, height, width] and [n, channels, "
+        "height, width] are allowed",
+        path, x->name, x->n_dim);
+  return FEDLANE_OK;
+}
+
+static fl_status check_y(const char *path, const fl_st_tensor *x, const fl_st_tensor *y) {
+  bool real = y->type == FL_F32 || y->type == FL_F64;
+  if (!(whole_numbers(y) && y->n_dim == 1) && !(real && (y->n_dim == 1 || y->n_dim == 2)))
+    return fl_fail(FEDLANE_DATA,
+                   "%s: '%s' has the type %s and %d dimensions; labels are whole numbers [n], "
+                   "targets F32 or F64 [n] or [n, targets]",
+                   path, y->name, fl_dtype_name(y->type), y->n_dim);
+  if (x->dim[0] != y->dim[0])
+    return fl_fail(FEDLANE_DATA, "%s: '%s' has %lld rows, but '%s' has %lld", path, x->name,
+                   (long long)x->dim[0], y->name, (long long)y->dim[0]);
+  if (y->n_dim == 2 && (y->dim[1] < 1 || y->dim[1] > INT32_MAX))
+    return fl_fail(FEDLANE_DATA, "%s: '%s' has %lld targets a row; at least 1 is needed", path,
+                   y->name, (long long)y->dim[1]);
+  return FEDLANE_OK;
+}
+
+/* The test tensors must look like the training tensors but for their rows. */
+static fl_status check_alike(const char *path, const fl_st_tensor *a, const fl_st_tensor *b) {
+  bool alike =
+      a->n_dim == b->n_dim && (a->type == b->type || (whole_numbers(a) && whole_numbers(b)));
+  for (int i = 1; alike && i < a->n_dim; i++) alike = a->dim[i] == b->dim[i];
+  if (alike) return FEDLANE_OK;
+  return fl_fail(FEDLANE_DATA, "%s: '%s' and '%s' differ in type or in the shape of a row", path,
+                 a->name, b->name);
+}
+
+static fl_status check_parts(const parts *p) {
+  FL_TRY(check_x(p->path, p->x));
+  FL_TRY(check_y(p->path, p->x, p->y));
+  if (p->x_test) {
+    FL_TRY(check_alike(p->path, p->x, p->x_test));
+    FL_TRY(check_alike(p->path, p->y, p->y_test));
+    FL_TRY(check_y(p->path, p->x_test, p->y_test));
+  }
+  if (p->client &&
+      (!whole_numbers(p->client) || p->client->n_dim != 1 || p->client->dim[0] != p->x->dim[0]))
+    return fl_fail(FEDLANE_DATA,
+                   "%s: 'client' must be whole numbers, one for each of the %lld rows", p->path,
+                   (long long)p->x->dim[0]);
+  return FEDLANE_OK;
+}
+
+/* Copies one pair of tensors to the examples from `at` on. */
+static fl_status fill(const char *path, const fl_st_tensor *x, const fl_st_tensor *y, int64_t at,
+                      fl_dataset *out) {
+  int64_t first = at * fl_image_size(out->image);
+  if (out->bytes)
+    memcpy((uint8_t *)out->x + first, x->data, (size_t)x->count);
+  else
+    FL_TRY(copy_floats(path, x, (float *)out->x + first));
+  if (out->n_target > 0) return copy_floats(path, y, out->target + at * out->n_target);
+  for (int64_t e = 0; e < y->count; e++)
+    FL_TRY(fl_dataset_set_label(out, at + e, whole_at(y, e), path, e));
+  return FEDLANE_OK;
+}
+
+static int ascending(const void *a, const void *b) {
+  int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+  return (x > y) - (x < y);
+}
+
+/* Any client numbers become 0 .. n_client-1 in ascending order. */
+static fl_status compact_clients(const fl_st_tensor *client, fl_dataset *out) {
+  int64_t n = client->count, distinct = 0;
+  int64_t *id = malloc((size_t)n * sizeof *id);
+  out->client = malloc((size_t)n * sizeof *out->client);
+  if (!id || !out->client) {
+    free(id);
+    return fl_fail(FEDLANE_MEMORY, "no memory for the clients of %lld rows", (long long)n);
+  }
+  for (int64_t e = 0; e < n; e++) id[e] = whole_at(client, e);
+  qsort(id, (size_t)n, sizeof *id, ascending);
+  for (int64_t e = 0; e < n; e++)
+    if (distinct == 0 || id[distinct - 1] != id[e]) id[distinct++] = id[e];
+  for (int64_t e = 0; e < n; e++) {
+    int64_t value = whole_at(client, e);
+    const int64_t *at = bsearch(&value, id, (size_t)distinct, sizeof *id, ascending);
+    out->client[e] = (int32_t)(at - id);
+  }
+  out->n_client = (int32_t)distinct;
+  free(id);
+  return FEDLANE_OK;
+}
+
+static fl_status load(const char *path, const void *args, uint32_t seed, fl_dataset *out) {
+  const safetensors_args *a = args;
+  (void)seed;
+  fl_status status;
+  fl_st_file *file = NULL;
+  parts p = {.path = path};
+  memset(out, 0, sizeof *out);
+  FL_GO(fl_st_open(path, &file));
+  FL_GO(find_parts(file, &p));
+  FL_GO(check_parts(&p));
+  FL_GO(fl_image_from_sizes(path, "x", p.x->n_dim - 1, p.x->dim + 1, &out->image));
+  out->bytes = p.x->type == FL_U8;
+  out->n_train = p.x->dim[0];
+  out->n_test = p.x_test ? p.x_test->dim[0] : 0;
+  if (!whole_numbers(p.y)) out->n_target = p.y->n_dim == 2 ? (int)p.y->dim[1] : 1;
+  if (out->n_target == 0) out->classes = (int)a->classes;
+  FL_GO(fl_dataset_alloc(out));
+  FL_GO(fill(path, p.x, p.y, 0, out));
+  if (p.x_test) FL_GO(fill(path, p.x_test, p.y_test, out->n_train, out));
+  if (out->label) fl_dataset_count_classes(out);
+  if (p.client) FL_GO(compact_clients(p.client, out));
+done:
+  fl_st_close(&file);
+  if (status != FEDLANE_OK) fl_dataset_close(out);
+  return status;
+}
+
+static const fl_param params[] = {
+    {.name = "classes",
+     .type = FL_INT,
+     .offset = offsetof(safetensors_args, classes),
+     .dflt = 0,
+     .lo = 0,
+     .hi = FL_CLASSES_MAX,
+     .help = "number of classes; 0: one more than the largest label"},
+};
+
+const fl_format fl_safetensors = {
+    .record = {.name = "safetensors",
+               .help = "one file with x, y and optionally client, x_test and y_test",
+               .paper = "https://huggingface.co/docs/safetensors",
+               .args_size = sizeof(safetensors_args),
+               .param = params,
+               .n_param = FL_COUNT(params)},
+    .load = load,
+};
