@@ -1,0 +1,26 @@
+/* The runs of op_cases.c: each calls one group of slots and keeps what they wrote. */
+#ifndef FL_OP_RUNS_H
+#define FL_OP_RUNS_H
+
+#include "op_cases.h"
+
+fl_status fl_run_gather(fl_rig *r);
+fl_status fl_run_random(fl_rig *r); /* normal and uniform */
+fl_status fl_run_dense(fl_rig *r);
+fl_status fl_run_conv(fl_rig *r);
+fl_status fl_run_pool(fl_rig *r);
+fl_status fl_run_gnorm(fl_rig *r);
+fl_status fl_run_act(fl_rig *r);
+fl_status fl_run_dropout(fl_rig *r);
+fl_status fl_run_flatten(fl_rig *r);
+fl_status fl_run_xent(fl_rig *r);
+fl_status fl_run_regress(fl_rig *r);
+fl_status fl_run_step(fl_rig *r);
+fl_status fl_run_axpby(fl_rig *r);
+fl_status fl_run_fill(fl_rig *r);
+fl_status fl_run_measure(fl_rig *r);
+fl_status fl_run_clip(fl_rig *r);
+fl_status fl_run_adaptive(fl_rig *r);
+fl_status fl_run_mix(fl_rig *r); /* mix, add64 and unmix */
+
+#endif
