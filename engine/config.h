@@ -73,8 +73,9 @@ typedef struct fl_config {
   int n_filter;
   int n_layer; /* > 0: the model is this list, and `model` is not chosen */
   fl_layer *layer;
-  char *resolved;  /* YAML that reads back to this very configuration, defaults spelled out */
-  char digest[17]; /* hex of all that decides the weights: FL_FREE parameters are left out */
+  struct fl_tree *tree; /* owns every text, argument and layer above */
+  char *resolved;       /* YAML that reads back to this very configuration, defaults spelled out */
+  char digest[17];      /* hex of all that decides the weights: FL_FREE parameters are left out */
 } fl_config;
 
 /* Reads a file ("-": standard input) and n overrides "key.path=value". Relative data.path and
