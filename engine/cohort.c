@@ -25,7 +25,10 @@ fl_status fl_cohort_open(fedlane_run *run) {
   c->loss = calloc(n, sizeof *c->loss);
   c->hit = calloc(n, sizeof *c->hit);
   c->accepted = calloc(n, sizeof *c->accepted);
-  if (!c->client || !c->nth || !c->rank || !c->loss || !c->hit || !c->accepted)
+  c->order = calloc(n, sizeof *c->order);
+  c->drawn = calloc(n, sizeof *c->drawn);
+  if (!c->order || !c->drawn || !c->client || !c->nth || !c->rank || !c->loss || !c->hit ||
+      !c->accepted)
     return fl_fail(FEDLANE_MEMORY, "no memory for a cohort of %zu clients", n);
   return FEDLANE_OK;
 }
@@ -37,28 +40,25 @@ void fl_cohort_close(fl_cohort *c) {
   free(c->loss);
   free(c->hit);
   free(c->accepted);
+  free(c->order);
+  free(c->drawn);
   memset(c, 0, sizeof *c);
 }
 
-typedef struct seatable {
-  uint32_t client, nth;
-  int32_t rank, work;
-} seatable;
-
 static int by_client(const void *a, const void *b) {
-  const seatable *x = a, *y = b;
+  const fl_drawn *x = a, *y = b;
   if (x->client != y->client) return x->client < y->client ? -1 : 1;
   return (x->rank > y->rank) - (x->rank < y->rank);
 }
 
 static int by_work(const void *a, const void *b) {
-  const seatable *x = a, *y = b;
+  const fl_drawn *x = a, *y = b;
   if (x->work != y->work) return x->work > y->work ? -1 : 1;
   return (x->rank > y->rank) - (x->rank < y->rank);
 }
 
 /* Numbers the occurrences of a client, leaves out clients without examples, sorts by work. */
-static int32_t arrange(const fedlane_run *run, int32_t n, seatable *s) {
+static int32_t arrange(const fedlane_run *run, int32_t n, fl_drawn *s) {
   int32_t kept = 0;
   qsort(s, (size_t)n, sizeof *s, by_client);
   for (int32_t i = 0; i < n; i++) {
@@ -74,31 +74,21 @@ static int32_t arrange(const fedlane_run *run, int32_t n, seatable *s) {
 fl_status fl_cohort_draw(fedlane_run *run) {
   fl_cohort *c = &run->cohort;
   const fl_sampler *sampler = (const fl_sampler *)run->config->sampler.record;
-  int32_t n = c->capacity;
-  seatable *s = malloc((size_t)n * sizeof *s);
-  int32_t *drawn = malloc((size_t)n * sizeof *drawn);
-  fl_status status = FEDLANE_OK;
-  if (!s || !drawn) {
-    status = fl_fail(FEDLANE_MEMORY, "no memory to draw %d clients", n);
-    goto done;
-  }
-  FL_GO(sampler->draw(run->config->sampler.args, (uint32_t)run->config->general.seed,
-                      (uint32_t)run->round + 1, run->people.n, n, drawn));
-  for (int32_t i = 0; i < n; i++) s[i] = (seatable){.client = (uint32_t)drawn[i], .rank = i};
-  c->n = arrange(run, n, s);
+  FL_TRY(sampler->draw(run->config->sampler.args, (uint32_t)run->config->general.seed,
+                       (uint32_t)run->round + 1, run->people.n, c->capacity, c->drawn));
+  for (int32_t i = 0; i < c->capacity; i++)
+    c->order[i] = (fl_drawn){.client = (uint32_t)c->drawn[i], .rank = i};
+  c->n = arrange(run, c->capacity, c->order);
   c->weight = 0;
   for (int32_t i = 0; i < c->n; i++) {
-    c->client[i] = s[i].client;
-    c->nth[i] = s[i].nth;
-    c->rank[i] = s[i].rank;
-    c->weight += run->weighting == FL_UNIFORM ? 1 : fl_run_examples(run, s[i].client);
+    c->client[i] = c->order[i].client;
+    c->nth[i] = c->order[i].nth;
+    c->rank[i] = c->order[i].rank;
+    c->weight += run->weighting == FL_UNIFORM ? 1 : fl_run_examples(run, c->client[i]);
   }
-  memset(c->accepted, 0, (size_t)n * sizeof *c->accepted);
+  memset(c->accepted, 0, (size_t)c->capacity * sizeof *c->accepted);
   atomic_store(&c->next, 0);
-done:
-  free(s);
-  free(drawn);
-  return status;
+  return FEDLANE_OK;
 }
 
 int fl_cohort_take(fl_cohort *c, int most, int *first) {

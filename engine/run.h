@@ -18,6 +18,12 @@ typedef struct fl_schedule {
 int32_t fl_schedule_pieces(const fl_schedule *s, int32_t n_example); /* of all epochs together */
 int32_t fl_schedule_steps(const fl_schedule *s, int32_t n_example);
 
+/* A client of a cohort while it is put in order. */
+typedef struct fl_drawn {
+  uint32_t client, nth;
+  int32_t rank, work;
+} fl_drawn;
+
 /* The clients of one round, those with most work first. Arrays of `capacity`. */
 typedef struct fl_cohort {
   int32_t n, capacity; /* clients that have examples; train.cohort */
@@ -25,6 +31,8 @@ typedef struct fl_cohort {
   int32_t *rank;   /* place in the order of drawing: results are summed in this order */
   atomic_int next; /* first client not yet taken by a station */
   int64_t weight;  /* of all clients together, as mixed */
+  fl_drawn *order; /* scratch */
+  int32_t *drawn;  /* scratch: what the sampler writes */
   /* What came back, by rank. */
   double *loss;
   int64_t *hit;
