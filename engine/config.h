@@ -5,6 +5,8 @@
 #ifndef FL_CONFIG_H
 #define FL_CONFIG_H
 
+#include <stdio.h>
+
 #include "dataset.h"
 #include "model.h"
 
@@ -87,6 +89,9 @@ fl_status fl_config_read(const char *path, int n, const char *const *overrides, 
 fl_status fl_config_parse(const char *name, const char *text, int n, const char *const *overrides,
                           fl_config **out);
 void fl_config_close(fl_config **config);
+/* One layer as an item of a `layers:` list. full: with every option, and not only those that differ
+ * from the kind's defaults. */
+void fl_config_write_layer(const fl_layer *layer, bool full, FILE *out);
 
 extern const fl_catalogue
     fl_config_sections; /* run, data, train, server, eval, checkpoint, model */

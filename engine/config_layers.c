@@ -91,10 +91,14 @@ void fl_config_write_layer(const fl_layer *layer, bool full, FILE *out) {
   for (int i = 0; i < record->n_param; i++) {
     const fl_param *param = &record->param[i];
     if (!full && (!differs(param, layer, &usual) || !differs(param, layer, &zero))) continue;
-    if (!open && i > 0) fprintf(out, "{%s: ", record->name);
-    fprintf(out, open || i > 0 ? ", %s: " : "{%s: ", i > 0 ? param->name : record->name);
+    if (!open) {
+      fprintf(out, "{%s: ", record->name);
+      fl_param_write(&record->param[0], layer, out);
+      open = true;
+    }
+    if (i == 0) continue;
+    fprintf(out, ", %s: ", param->name);
     fl_param_write(param, layer, out);
-    open = true;
   }
   fputs(open ? "}" : record->name, out);
 }

@@ -68,8 +68,5 @@ void fl_config_unknown(fl_tree *tree, const fl_yaml *node, const fl_wordlist *kn
 
 /* Sets config->resolved and config->digest. Errors: MEMORY. */
 fl_status fl_config_write(fl_config *config);
-/* One layer as an item of a `layers:` list. full: with every option, and not only those that differ
- * from the kind's defaults. */
-void fl_config_write_layer(const fl_layer *layer, bool full, FILE *out);
 
 #endif

@@ -19,10 +19,7 @@ static void write_param(const writer *w, int indent, const fl_param *param, cons
   fprintf(w->out, "%*s%s: ", indent, "", param->name);
   fl_param_write(param, args, w->out);
   int pad = COMMENT_COLUMN - (int)(ftell(w->out) - start);
-  if (w->full) {
-    fprintf(w->out, "%*s  # %s", pad > 0 ? pad : 0, "", param->help);
-    if (param->unit) fprintf(w->out, " (%s)", param->unit);
-  }
+  if (w->full) fprintf(w->out, "%*s  # %s", pad > 0 ? pad : 0, "", param->help);
   fputc('\n', w->out);
 }
 
@@ -40,12 +37,11 @@ static void write_map(const writer *w, const fl_config *config, const fl_config_
   int indent = 2 * depth_of(part);
   const fl_choice *choice = (const void *)((const char *)config + part->choice_at);
   if (indent) fprintf(w->out, "%*s%s:\n", indent - 2, "", fl_part_key(part));
-  if (part->catalogue && choice->record) {
-    fprintf(w->out, "%*s%s: %s\n", indent, "", part->name_key, choice->record->name);
-    write_params(w, indent, choice->record, choice->args);
-  }
+  bool chosen = part->catalogue && choice->record;
+  if (chosen) fprintf(w->out, "%*s%s: %s\n", indent, "", part->name_key, choice->record->name);
   if (part->section)
     write_params(w, indent, part->section, (const char *)config + part->section_at);
+  if (chosen) write_params(w, indent, choice->record, choice->args);
 }
 
 static void write_entries(const writer *w, const fl_config *config, const fl_config_part *part) {

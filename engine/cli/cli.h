@@ -2,7 +2,7 @@
 #ifndef FL_CLI_H
 #define FL_CLI_H
 
-#include "status.h"
+#include "record.h"
 
 enum { FL_EXIT_DONE = 0, FL_EXIT_FAILED = 1, FL_EXIT_USAGE = 2, FL_EXIT_STOPPED = 130 };
 
@@ -22,5 +22,15 @@ extern const fl_command fl_command_run, fl_command_list, fl_command_show, fl_com
 int fl_cli_failure(fl_status status);
 /* Prints "fedlane NAME: <why>" and the usage line on standard error; returns FL_EXIT_USAGE. */
 int fl_cli_misuse(const fl_command *command, const char *why, ...) FL_PRINTF(2, 3);
+
+/* The catalogue of a kind, in the singular or plural; NULL after a misuse that has been printed. */
+const fl_catalogue *fl_cli_catalogue(const fl_command *command, const char *kind);
+
+/* Prints text on standard output in lines of at most 100 columns. The cursor stands in `column`;
+ * further lines begin at `indent`. Ends with a newline. */
+void fl_cli_wrap(int column, int indent, const char *text);
+/* Prints n_row rows of n_column cells (row-major) in aligned columns; a column without any text is
+ * left out, and the last one is wrapped. */
+void fl_cli_table(int indent, int n_column, int n_row, const char *const *cell);
 
 #endif

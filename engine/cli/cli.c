@@ -1,0 +1,93 @@
+#include "cli.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "config.h"
+
+enum { COLUMNS = 100, GAP = 2 };
+
+int fl_cli_failure(fl_status status) {
+  const char *line = fedlane_error();
+  if (!*line) line = fedlane_status_text(status);
+  for (const char *end; *line; line = *end ? end + 1 : end) {
+    end = line + strcspn(line, "\n");
+    fprintf(stderr, "fedlane: %.*s\n", (int)(end - line), line);
+  }
+  return status == FEDLANE_USAGE ? FL_EXIT_USAGE : FL_EXIT_FAILED;
+}
+
+int fl_cli_misuse(const fl_command *command, const char *why, ...) {
+  va_list args;
+  va_start(args, why);
+  fprintf(stderr, "fedlane %s: ", command->name);
+  vfprintf(stderr, why, args);
+  fprintf(stderr, "\nusage: fedlane %s %s\n", command->name, command->usage);
+  va_end(args);
+  return FL_EXIT_USAGE;
+}
+
+const fl_catalogue *fl_cli_catalogue(const fl_command *command, const char *kind) {
+  enum { KINDS = 16 };
+  const char *name[KINDS];
+  int n = 0;
+  const fl_catalogue *const *all = fl_catalogues(&n);
+  for (int i = 0; i < n && i < KINDS; i++) {
+    size_t length = strlen(all[i]->kind);
+    name[i] = all[i]->kind;
+    if (strncmp(kind, name[i], length) == 0 && (!kind[length] || strcmp(kind + length, "s") == 0))
+      return all[i];
+  }
+  const char *near = fl_nearest(kind, n < KINDS ? n : KINDS, name);
+  if (near)
+    fl_cli_misuse(command, "there is no kind '%s'; did you mean '%s'?", kind, near);
+  else
+    fl_cli_misuse(command, "there is no kind '%s'; `fedlane list` has them all", kind);
+  return NULL;
+}
+
+/* Characters, not bytes: those that continue a UTF-8 sequence take no room. */
+static int width_of(const char *text, size_t length) {
+  int width = 0;
+  for (size_t i = 0; i < length; i++) width += ((unsigned char)text[i] & 0xC0) != 0x80;
+  return width;
+}
+
+void fl_cli_wrap(int column, int indent, const char *text) {
+  int at = column;
+  while (*text) {
+    size_t length = strcspn(text, " ");
+    int width = width_of(text, length);
+    bool first = at == column || at == indent;
+    if (!first && at + 1 + width > COLUMNS) {
+      printf("\n%*s", indent, "");
+      at = indent;
+      first = true;
+    }
+    at += printf(first ? "" : " ") + width;
+    printf("%.*s", (int)length, text);
+    text += length + strspn(text + length, " ");
+  }
+  putchar('\n');
+}
+
+void fl_cli_table(int indent, int n_column, int n_row, const char *const *cell) {
+  for (int row = 0; row < n_row; row++) {
+    int at = indent;
+    printf("%*s", indent, "");
+    for (int column = 0; column < n_column - 1; column++) {
+      int widest = 0;
+      for (int i = 0; i < n_row; i++) {
+        int width = width_of(cell[i * n_column + column], strlen(cell[i * n_column + column]));
+        if (width > widest) widest = width;
+      }
+      if (widest == 0) continue;
+      const char *text = cell[row * n_column + column];
+      int pad = widest - width_of(text, strlen(text)) + GAP;
+      printf("%s%*s", text, pad, "");
+      at += widest + GAP;
+    }
+    fl_cli_wrap(at, at, cell[row * n_column + n_column - 1]);
+  }
+}

@@ -1,0 +1,158 @@
+/* `fedlane show`: one entry with its paper, its parameters and how it is written. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "config.h"
+#include "param.h"
+
+/* How an entry of a kind stands in a configuration: opening, name, joint, parameters, closing. */
+typedef struct form {
+  const char *kind, *before, *after;
+  bool bare; /* the first parameter is written as the name's own value */
+} form;
+
+static const form forms[] = {
+    {"algorithm", "algorithm: {name: ", "}", false},
+    {"model", "model: {name: ", "}", false},
+    {"layer", "model: {layers: [{", "}, ...]}", true},
+    {"format", "data: {format: ", "}", false},
+    {"partition", "data: {partition: {kind: ", "}}", false},
+    {"sampler", "sampler: {kind: ", "}", false},
+    {"filter", "filters: [{name: ", "}]", false},
+    {"backend", "device: ", "", false},
+};
+
+/* The entry with all its parameters, as one would write it; what has no default is "...". */
+static void print_form(const form *f, const fl_record *record, const void *args) {
+  char text[2048], value[256];
+  size_t used = (size_t)snprintf(text, sizeof text, "%s%s", f->before, record->name);
+  for (int i = 0; i < record->n_param && used < sizeof text; i++) {
+    const fl_param *param = &record->param[i];
+    bool bare = f->bare && i == 0, required = param->flags & FL_REQUIRED;
+    used += (size_t)snprintf(text + used, sizeof text - used, "%s%s: %s", bare ? "" : ", ",
+                             bare ? "" : param->name,
+                             required ? "..." : fl_param_print(param, args, sizeof value, value));
+  }
+  if (used < sizeof text) snprintf(text + used, sizeof text - used, "%s", f->after);
+  printf("\nIn a configuration\n  ");
+  fl_cli_wrap(2, 4, text);
+}
+
+/* Names the parameters that do not decide the weights, if there are any. */
+static void print_free(const fl_record *record) {
+  char text[1024];
+  size_t used = 0;
+  for (int i = 0; i < record->n_param && used < sizeof text; i++)
+    if (record->param[i].flags & FL_FREE)
+      used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? ", " : "",
+                               record->param[i].name);
+  if (used == 0) return;
+  printf("\nMay differ when a run is resumed\n  ");
+  fl_cli_wrap(2, 2, text);
+}
+
+enum { COLUMNS = 6 };
+typedef struct row {
+  const char *cell[COLUMNS];
+} row;
+typedef struct made {
+  char dflt[256], range[FL_PARAM_TEXT];
+} made;
+
+static void print_table(const fl_record *record, const void *args, row *rows, made *text) {
+  rows[0] = (row){{"name", "type", "default", "range", "unit", "meaning"}};
+  for (int i = 0; i < record->n_param; i++) {
+    const fl_param *p = &record->param[i];
+    const char *dflt = p->flags & FL_REQUIRED
+                           ? "required"
+                           : fl_param_print(p, args, sizeof text[i].dflt, text[i].dflt);
+    rows[i + 1] = (row){{p->name, fl_type_name(p->type), dflt, fl_param_range(p, text[i].range),
+                         p->unit ? p->unit : "", p->help}};
+  }
+  printf("\nParameters\n");
+  fl_cli_table(2, COLUMNS, record->n_param + 1, rows[0].cell);
+  print_free(record);
+}
+
+static void print_count(const fl_model_spec *spec, fl_image input) {
+  enum { OUTPUTS = 10 };
+  fl_model *model = NULL;
+  if (fl_model_build(spec->record.name, spec->n_layer, spec->layer, spec->init, input, OUTPUTS,
+                     &model) != FEDLANE_OK)
+    return;
+  const fl_model_info *info = fl_model_about(model);
+  printf("  %d x %d x %d: %lld parameters, %.4g Mflop forward\n", input.channels, input.height,
+         input.width, (long long)info->parameters, info->flop / 1e6);
+  fl_model_close(&model);
+}
+
+static void print_model(const fl_model_spec *spec) {
+  static const fl_image typical[] = {{1, 28, 28}, {3, 32, 32}};
+  printf("\nLayers\n");
+  for (int i = 0; i < spec->n_layer; i++) {
+    printf("  - ");
+    fl_config_write_layer(&spec->layer[i], false, stdout);
+    putchar('\n');
+  }
+  printf("\nSize with 10 outputs, by input (channels x height x width)\n");
+  for (int i = 0; i < FL_COUNT(typical); i++) print_count(spec, typical[i]);
+}
+
+static int print_record(const fl_catalogue *catalogue, const fl_record *record) {
+  size_t rows_size = (size_t)record->n_param + 1;
+  row *rows = calloc(rows_size, sizeof *rows);
+  made *text = calloc(rows_size, sizeof *text);
+  void *args = calloc(1, record->args_size + 1);
+  bool ready = rows && text && args;
+  if (ready) {
+    fl_record_defaults(record, args);
+    fl_cli_wrap(printf("%s %s: ", catalogue->kind, record->name), 2, record->help);
+    if (record->paper) fl_cli_wrap(printf("\nPaper\n  ") - 8, 2, record->paper);
+    if (record->n_param) print_table(record, args, rows, text);
+    if (catalogue == &fl_models) print_model((const fl_model_spec *)(const void *)record);
+    for (int i = 0; i < FL_COUNT(forms); i++)
+      if (strcmp(forms[i].kind, catalogue->kind) == 0) print_form(&forms[i], record, args);
+  }
+  free(args);
+  free(text);
+  free(rows);
+  if (ready) return FL_EXIT_DONE;
+  return fl_cli_failure(fl_fail(FEDLANE_MEMORY, "there is no memory for the table"));
+}
+
+static int no_entry(const fl_catalogue *catalogue, const char *word) {
+  enum { NAMES = 128 };
+  const char *name[NAMES];
+  int n = 0;
+  for (; n < catalogue->n && n < NAMES; n++) name[n] = catalogue->entry[n]->name;
+  const char *near = fl_nearest(word, n, name);
+  if (near)
+    return fl_cli_misuse(&fl_command_show, "no %s '%s'; did you mean '%s'?", catalogue->kind, word,
+                         near);
+  return fl_cli_misuse(&fl_command_show, "no %s '%s'; `fedlane list %s` has them all",
+                       catalogue->kind, word, catalogue->kind);
+}
+
+static int show(int argc, char **argv) {
+  if (argc != 2) return fl_cli_misuse(&fl_command_show, "a kind and a name, such as model lenet");
+  const fl_catalogue *catalogue = fl_cli_catalogue(&fl_command_show, argv[0]);
+  if (!catalogue) return FL_EXIT_USAGE;
+  const fl_record *record = fl_catalogue_find(catalogue, argv[1]);
+  return record ? print_record(catalogue, record) : no_entry(catalogue, argv[1]);
+}
+
+const fl_command fl_command_show = {
+    .name = "show",
+    .usage = "KIND NAME",
+    .help = "shows one entry of a list: its paper, parameters, ranges and defaults",
+    .details =
+        "  KIND NAME   as `fedlane list` has them\n"
+        "\n"
+        "examples\n"
+        "  fedlane show algorithm feddyn\n"
+        "  fedlane show section train\n"
+        "  fedlane show model cnn_dropout\n",
+    .run = show,
+};
