@@ -46,12 +46,16 @@ static void compare(const char *what, const fl_rig *got, const fl_rig *want, dou
   }
 }
 
-/* Calls check for each case on each backend. */
+/* Calls check for each case on each backend; the long cases are left out on the oracle, whose
+ * loops are slow and have no short cuts that a long shape could take. */
 static void each(void (*check)(const fl_op_case *k, fl_present present)) {
   int n;
   const fl_present *present = fl_present_backends(&n);
   for (int i = 0; i < n; i++)
-    for (int k = 0; k < fl_op_case_count; k++) check(&fl_op_case_list[k], present[i]);
+    for (int k = 0; k < fl_op_case_count; k++) {
+      bool oracle = present[i].ops == &fl_ref_ops, all = fl_op_case_list[k].C == FL_CASE_LANES;
+      if (all || !oracle) check(&fl_op_case_list[k], present[i]);
+    }
 }
 
 static void check_oracle(const fl_op_case *k, fl_present present) {

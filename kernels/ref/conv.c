@@ -14,16 +14,17 @@ static int64_t tap(const fl_window *s, int o, int i, int kh, int kw) {
   return (((int64_t)o * s->in.channels + i) * s->kernel + kh) * s->kernel + kw;
 }
 
-/* One output of one image: the sum of x*w over input channels and the window. */
+/* One output of one image: the sum of x*w over the window and, innermost, input channels. */
 static double correlate(const fl_window *s, const float *x, const float *w, int o, int h, int v) {
+  int64_t plane = pixel(s->in, 1, 0, 0), taps = (int64_t)s->kernel * s->kernel;
   double sum = 0;
-  for (int i = 0; i < s->in.channels; i++)
-    for (int kh = 0; kh < s->kernel; kh++)
-      for (int kw = 0; kw < s->kernel; kw++) {
-        int row = place(s, h, kh, s->in.height), column = place(s, v, kw, s->in.width);
-        if (row >= 0 && column >= 0)
-          sum += (double)x[pixel(s->in, i, row, column)] * w[tap(s, o, i, kh, kw)];
-      }
+  for (int kh = 0; kh < s->kernel; kh++)
+    for (int kw = 0; kw < s->kernel; kw++) {
+      int row = place(s, h, kh, s->in.height), column = place(s, v, kw, s->in.width);
+      if (row < 0 || column < 0) continue;
+      const float *xs = x + pixel(s->in, 0, row, column), *ws = w + tap(s, o, 0, kh, kw);
+      for (int i = 0; i < s->in.channels; i++) sum += (double)xs[i * plane] * ws[i * taps];
+    }
   return sum;
 }
 
@@ -47,17 +48,18 @@ fl_status fl_ref_conv_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x,
 /* One input pixel's gradient: every output whose window holds the pixel sends its share back. */
 static double correlate_back(const fl_window *s, const float *dy, const float *w, int i, int row,
                              int column) {
+  int64_t plane = pixel(s->out, 1, 0, 0), filter = tap(s, 1, 0, 0, 0);
   double sum = 0;
-  for (int o = 0; o < s->out.channels; o++)
-    for (int kh = 0; kh < s->kernel; kh++)
-      for (int kw = 0; kw < s->kernel; kw++) {
-        int h = row + s->pad - kh, v = column + s->pad - kw;
-        if (h < 0 || v < 0 || h % s->stride || v % s->stride) continue;
-        h /= s->stride;
-        v /= s->stride;
-        if (h < s->out.height && v < s->out.width)
-          sum += (double)dy[pixel(s->out, o, h, v)] * w[tap(s, o, i, kh, kw)];
-      }
+  for (int kh = 0; kh < s->kernel; kh++)
+    for (int kw = 0; kw < s->kernel; kw++) {
+      int h = row + s->pad - kh, v = column + s->pad - kw;
+      if (h < 0 || v < 0 || h % s->stride || v % s->stride) continue;
+      h /= s->stride;
+      v /= s->stride;
+      if (h >= s->out.height || v >= s->out.width) continue;
+      const float *dys = dy + pixel(s->out, 0, h, v), *ws = w + tap(s, 0, i, kh, kw);
+      for (int o = 0; o < s->out.channels; o++) sum += (double)dys[o * plane] * ws[o * filter];
+    }
   return sum;
 }
 
@@ -81,12 +83,15 @@ fl_status fl_ref_conv_bwd_data(fl_dev *d, fl_batch b, const fl_window *s, fl_csp
 static double correlate_weight(const fl_window *s, const float *x, const float *dy, int o, int i,
                                int kh, int kw) {
   double sum = 0;
-  for (int h = 0; h < s->out.height; h++)
+  for (int h = 0; h < s->out.height; h++) {
+    int row = place(s, h, kh, s->in.height);
+    if (row < 0) continue;
+    const float *xs = x + pixel(s->in, i, row, 0), *dys = dy + pixel(s->out, o, h, 0);
     for (int v = 0; v < s->out.width; v++) {
-      int row = place(s, h, kh, s->in.height), column = place(s, v, kw, s->in.width);
-      if (row >= 0 && column >= 0)
-        sum += (double)x[pixel(s->in, i, row, column)] * dy[pixel(s->out, o, h, v)];
+      int column = v * s->stride - s->pad + kw;
+      if (column >= 0 && column < s->in.width) sum += (double)xs[column] * dys[v];
     }
+  }
   return sum;
 }
 
