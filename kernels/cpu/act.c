@@ -59,33 +59,39 @@ fl_status fl_cpu_act_bwd(fl_dev *d, fl_batch b, fl_act kind, int64_t n, fl_cspan
   return FEDLANE_OK;
 }
 
-/* Two elements a word: the low half draws for the even one, the high half for the odd one. */
-static void drop(int pairs, const uint32_t *words, uint32_t threshold, float scale, const float *x,
+enum { DRAWS = 2 * FL_WORDS };
+
+/* The 16-bit draws of 64 words: the low half of a word serves the even element of its pair. */
+static void halves(const uint32_t *restrict words, uint32_t *restrict draw) {
+  for (int i = 0; i < FL_WORDS; i++) {
+    draw[2 * i] = words[i] & 0xFFFF;
+    draw[2 * i + 1] = words[i] >> 16;
+  }
+}
+
+/* y may be x. */
+static void drop(int n, const uint32_t *draw, uint32_t threshold, float scale, const float *x,
                  float *y) {
 #pragma omp simd
-  for (int i = 0; i < pairs; i++) {
-    y[2 * i] = (words[i] & 0xFFFF) >= threshold ? x[2 * i] * scale : 0;
-    y[2 * i + 1] = words[i] >> 16 >= threshold ? x[2 * i + 1] * scale : 0;
+  for (int i = 0; i < n; i++) {
+    float kept = x[i] * scale;
+    y[i] = draw[i] >= threshold ? kept : 0;
   }
 }
 
 fl_status fl_cpu_dropout(fl_dev *d, fl_batch b, int64_t n, float p, const fl_draw *draw, fl_cspan x,
                          fl_span y) {
   (void)d;
-  const int64_t step = 2 * FL_WORDS;
-  uint32_t threshold = (uint32_t)lround(p * 65536.0);
+  uint32_t threshold = (uint32_t)lround(p * 65536.0), words[FL_WORDS], draws[DRAWS];
   float scale = (float)(1 / (1.0 - p));
   for (int c = 0; c < b.C; c++) {
     int64_t total = fl_rows_used(b, c) * n;
     fl_key key = fl_draw_key(draw, c);
-    const float *xs = fl_lane(x, c);
-    float *ys = fl_lane_out(y, c);
-    for (int64_t at = 0; at < total; at += step) {
-      int64_t m = total - at < step ? total - at : step;
-      uint32_t words[FL_WORDS];
+    for (int64_t at = 0; at < total; at += DRAWS) {
       fl_cpu_words(&key, (uint32_t)(at / 8), words);
-      drop((int)(m / 2), words, threshold, scale, xs + at, ys + at);
-      if (m % 2) ys[at + m - 1] = (words[m / 2] & 0xFFFF) >= threshold ? xs[at + m - 1] * scale : 0;
+      halves(words, draws);
+      drop(total - at < DRAWS ? (int)(total - at) : DRAWS, draws, threshold, scale,
+           fl_lane(x, c) + at, fl_lane_out(y, c) + at);
     }
   }
   return FEDLANE_OK;
