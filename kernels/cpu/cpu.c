@@ -4,6 +4,7 @@
 
 const fl_ops fl_cpu_ops = {
     .record = {.name = "cpu", .help = "the processor's cores, by oneDNN; one device a thread"},
+    .host = true,
     .count = fl_cpu_count,
     .open = fl_cpu_open,
     .close = fl_cpu_close,

@@ -4,6 +4,7 @@
 
 const fl_ops fl_ref_ops = {
     .record = {.name = "ref", .help = "plain loops in double: slow, the oracle of the tests"},
+    .host = true,
     .count = fl_ref_count,
     .open = fl_ref_open,
     .close = fl_ref_close,
