@@ -77,8 +77,10 @@ static void show_skew(const report *r) {
   row(r, "examples a client");
   printf("smallest %s, median %s, largest %s; mean %.1f\n", grouped(s->smallest, a),
          grouped(s->median, b), grouped(s->largest, c), (double)s->examples / clients);
-  row(r, "held out");
-  printf("%s examples, for evaluation on each client\n", grouped(held, a));
+  if (held > 0) {
+    row(r, "held out");
+    printf("%s examples, for evaluation on each client\n", grouped(held, a));
+  }
   row(r, "empty clients");
   printf("%s\n", grouped(s->empty, a));
   if (r->data.classes == 0) return;
