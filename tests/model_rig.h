@@ -33,8 +33,9 @@ typedef struct rig {
 
 /* n floats at a multiple of 64 bytes, all NaN; free it. */
 void *rig_floats(int64_t n);
-/* The backends of host memory that can be opened here, one after another; NULL at the end. */
-const fl_ops *rig_backend(int i);
+/* Runs a test on every backend of host memory, and says which cannot be opened here. Finding none
+ * is a failure. */
+void rig_on_each(void (*test)(const fl_ops *ops));
 /* Takes over `model`. Lanes have full batches and weights of their own; lane c reads examples c*B,
  * c*B+1 ...; the caller sets the source. */
 rig rig_open(const fl_ops *ops, fl_model *model, int C, int B);

@@ -314,40 +314,40 @@ static void gradient(void) {
 }
 
 /* A step straight into the weights is the gradient, then the step. */
-static void fused(void) {
-  const fl_ops *ops;
-  for (int i = 0; (ops = rig_backend(i)); i++)
-    for (int k = 0; k < 2 * FL_COUNT(nets); k++) {
-      rig r = open_net(ops, &nets[k / 2], 2, 4);
-      int64_t P = r.about->P;
-      float *w0 = rig_floats(2 * P), *expected = rig_floats(2 * P), lr[2] = {0.1f, 0.3f};
-      float minus[2] = {-lr[0], -lr[1]};
-      int n_term = k % 2 ? 2 : 0;
-      memcpy(w0, r.w, (size_t)(2 * P) * sizeof *w0);
-      for (int64_t j = 0; j < 2 * P; j++) w0[j] *= 0.5f;
-      fl_term term[2] = {{0.2f, fl_const(rig_w(&r))}, {-0.3f, {w0, P}}};
-      fl_sink sink = {.at = rig_w(&r),
-                      .scale = {0, minus},
-                      .fused = true,
-                      .lr = {0, lr},
-                      .n_term = n_term,
-                      .term = term};
-      rig_train(&r);
-      memcpy(expected, r.w, (size_t)(2 * P) * sizeof *w0);
-      term[0].x = (fl_cspan){expected, P};
-      CU_ASSERT_EQUAL(ops->step(r.dev, 2, P, fl_const(rig_g(&r)), sink.lr, n_term, term,
-                                (fl_span){expected, P}),
-                      FEDLANE_OK);
-      term[0].x = fl_const(rig_w(&r));
-      rig_forward(&r, true);
-      rig_loss(&r);
-      rig_backward(&r, &sink);
-      for (int64_t j = 0; j < 2 * P; j++) CU_ASSERT_DOUBLE_EQUAL(r.w[j], expected[j], 2e-6);
-      free(w0);
-      free(expected);
-      rig_close(&r);
-    }
+static void fused_on(const fl_ops *ops) {
+  for (int k = 0; k < 2 * FL_COUNT(nets); k++) {
+    rig r = open_net(ops, &nets[k / 2], 2, 4);
+    int64_t P = r.about->P;
+    float *w0 = rig_floats(2 * P), *expected = rig_floats(2 * P), lr[2] = {0.1f, 0.3f};
+    float minus[2] = {-lr[0], -lr[1]};
+    int n_term = k % 2 ? 2 : 0;
+    memcpy(w0, r.w, (size_t)(2 * P) * sizeof *w0);
+    for (int64_t j = 0; j < 2 * P; j++) w0[j] *= 0.5f;
+    fl_term term[2] = {{0.2f, fl_const(rig_w(&r))}, {-0.3f, {w0, P}}};
+    fl_sink sink = {.at = rig_w(&r),
+                    .scale = {0, minus},
+                    .fused = true,
+                    .lr = {0, lr},
+                    .n_term = n_term,
+                    .term = term};
+    rig_train(&r);
+    memcpy(expected, r.w, (size_t)(2 * P) * sizeof *w0);
+    term[0].x = (fl_cspan){expected, P};
+    CU_ASSERT_EQUAL(
+        ops->step(r.dev, 2, P, fl_const(rig_g(&r)), sink.lr, n_term, term, (fl_span){expected, P}),
+        FEDLANE_OK);
+    term[0].x = fl_const(rig_w(&r));
+    rig_forward(&r, true);
+    rig_loss(&r);
+    rig_backward(&r, &sink);
+    for (int64_t j = 0; j < 2 * P; j++) CU_ASSERT_DOUBLE_EQUAL(r.w[j], expected[j], 2e-6);
+    free(w0);
+    free(expected);
+    rig_close(&r);
+  }
 }
+
+static void fused(void) { rig_on_each(fused_on); }
 
 /* Outputs and gradients of lane c of `many` and lane 0 of `one` are the same bits. */
 static void same_lane(rig *many, int c, rig *one) {
@@ -360,73 +360,73 @@ static void same_lane(rig *many, int c, rig *one) {
 }
 
 /* Three lanes at once, with differing weights, data and rows, are three times one lane. */
-static void batching(void) {
-  const fl_ops *ops;
-  for (int i = 0; (ops = rig_backend(i)); i++)
-    for (int k = 0; k < FL_COUNT(nets); k++) {
-      rig many = open_net(ops, &nets[k], 3, 5);
-      many.rows[1] = 3;
-      many.rows[2] = 1;
-      rig_train(&many);
-      for (int c = 0; c < 3; c++) {
-        rig one = open_net(ops, &nets[k], 1, 5);
-        one.rows[0] = many.rows[c];
-        one.client[0] = many.client[c];
-        memcpy(one.index, many.index + (ptrdiff_t)c * 5, 5 * sizeof *one.index);
-        memcpy(one.w, many.w + c * many.about->P, (size_t)many.about->P * sizeof(float));
-        rig_train(&one);
-        same_lane(&many, c, &one);
-        rig_close(&one);
-      }
-      rig_close(&many);
+static void batching_on(const fl_ops *ops) {
+  for (int k = 0; k < FL_COUNT(nets); k++) {
+    rig many = open_net(ops, &nets[k], 3, 5);
+    many.rows[1] = 3;
+    many.rows[2] = 1;
+    rig_train(&many);
+    for (int c = 0; c < 3; c++) {
+      rig one = open_net(ops, &nets[k], 1, 5);
+      one.rows[0] = many.rows[c];
+      one.client[0] = many.client[c];
+      memcpy(one.index, many.index + (ptrdiff_t)c * 5, 5 * sizeof *one.index);
+      memcpy(one.w, many.w + c * many.about->P, (size_t)many.about->P * sizeof(float));
+      rig_train(&one);
+      same_lane(&many, c, &one);
+      rig_close(&one);
     }
+    rig_close(&many);
+  }
 }
 
+static void batching(void) { rig_on_each(batching_on); }
+
 /* Weights read by all lanes at stride 0 are the same as a copy each. */
-static void sharing(void) {
-  const fl_ops *ops;
-  for (int i = 0; (ops = rig_backend(i)); i++)
-    for (int k = 0; k < FL_COUNT(nets); k++) {
-      rig copies = open_net(ops, &nets[k], 3, 4), shared = open_net(ops, &nets[k], 3, 4);
-      size_t P = (size_t)copies.about->P;
-      for (size_t c = 1; c < 3; c++) memcpy(copies.w + c * P, copies.w, P * sizeof(float));
-      shared.shared = true;
-      for (size_t j = P; j < 3 * P; j++) shared.w[j] = NAN;
-      rig_train(&copies);
-      rig_train(&shared);
-      CU_ASSERT_EQUAL(memcmp(copies.g, shared.g, 3 * P * sizeof(float)), 0);
-      CU_ASSERT_EQUAL(memcmp(copies.loss, shared.loss, 3 * sizeof(double)), 0);
-      rig_close(&copies);
-      rig_close(&shared);
-    }
+static void sharing_on(const fl_ops *ops) {
+  for (int k = 0; k < FL_COUNT(nets); k++) {
+    rig copies = open_net(ops, &nets[k], 3, 4), shared = open_net(ops, &nets[k], 3, 4);
+    size_t P = (size_t)copies.about->P;
+    for (size_t c = 1; c < 3; c++) memcpy(copies.w + c * P, copies.w, P * sizeof(float));
+    shared.shared = true;
+    for (size_t j = P; j < 3 * P; j++) shared.w[j] = NAN;
+    rig_train(&copies);
+    rig_train(&shared);
+    CU_ASSERT_EQUAL(memcmp(copies.g, shared.g, 3 * P * sizeof(float)), 0);
+    CU_ASSERT_EQUAL(memcmp(copies.loss, shared.loss, 3 * sizeof(double)), 0);
+    rig_close(&copies);
+    rig_close(&shared);
+  }
 }
+
+static void sharing(void) { rig_on_each(sharing_on); }
 
 /* Three rows in a buffer for five are a batch of three, and an evaluation's smaller buffers give
  * what training's give without dropout. */
-static void rows(void) {
-  const fl_ops *ops;
-  for (int i = 0; (ops = rig_backend(i)); i++)
-    for (int k = 0; k < FL_COUNT(nets); k++) {
-      rig part = open_net(ops, &nets[k], 1, 5), full = open_net(ops, &nets[k], 1, 3);
-      int64_t to = fl_model_output_at(part.model, 5), from = fl_model_output_at(full.model, 3);
-      part.rows[0] = 3;
-      part.drop = full.drop = false;
-      rig_train(&part);
-      rig_train(&full);
-      for (int64_t j = 0; j < part.about->P; j++) {
-        CU_ASSERT(isfinite(part.g[j]));
-        CU_ASSERT_DOUBLE_EQUAL(part.g[j], full.g[j], 1e-5);
-      }
-      for (int j = 0; j < 3 * CLASSES; j++)
-        CU_ASSERT_DOUBLE_EQUAL(part.act[to + j], full.act[from + j], 1e-5);
-      full.act_stride = fl_model_act(full.model, 3, false);
-      rig_forward(&full, false);
-      for (int j = 0; j < 3 * CLASSES; j++)
-        CU_ASSERT_DOUBLE_EQUAL(part.act[to + j], full.act[from + j], 1e-5);
-      rig_close(&part);
-      rig_close(&full);
+static void rows_on(const fl_ops *ops) {
+  for (int k = 0; k < FL_COUNT(nets); k++) {
+    rig part = open_net(ops, &nets[k], 1, 5), full = open_net(ops, &nets[k], 1, 3);
+    int64_t to = fl_model_output_at(part.model, 5), from = fl_model_output_at(full.model, 3);
+    part.rows[0] = 3;
+    part.drop = full.drop = false;
+    rig_train(&part);
+    rig_train(&full);
+    for (int64_t j = 0; j < part.about->P; j++) {
+      CU_ASSERT(isfinite(part.g[j]));
+      CU_ASSERT_DOUBLE_EQUAL(part.g[j], full.g[j], 1e-5);
     }
+    for (int j = 0; j < 3 * CLASSES; j++)
+      CU_ASSERT_DOUBLE_EQUAL(part.act[to + j], full.act[from + j], 1e-5);
+    full.act_stride = fl_model_act(full.model, 3, false);
+    rig_forward(&full, false);
+    for (int j = 0; j < 3 * CLASSES; j++)
+      CU_ASSERT_DOUBLE_EQUAL(part.act[to + j], full.act[from + j], 1e-5);
+    rig_close(&part);
+    rig_close(&full);
+  }
 }
+
+static void rows(void) { rig_on_each(rows_on); }
 
 /* Buffers start at multiples of 16 floats, and sharing them keeps a lane small. */
 static void memory(void) {

@@ -1,0 +1,190 @@
+"""Makes the stored results that the golden tests compare with: PyTorch, in double precision.
+
+    python3 tests/golden/make_golden.py
+
+Debian's python3-torch is enough. README.md beside this file says what the files hold.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import make_rounds
+from tensors import write
+
+
+class Chain(nn.Module):
+    """Named modules, and a function that walks them."""
+
+    def __init__(self, walk, **modules):
+        super().__init__()
+        for name, module in modules.items():
+            self.add_module(name, module)
+        self.walk = walk
+
+    def forward(self, x):
+        return self.walk(self, x)
+
+
+def conv(i, o, kernel, pad=0):
+    return nn.Conv2d(i, o, kernel, padding=pad)
+
+
+def two_convs(m, x):
+    for layer in (m.conv1, m.conv2):
+        x = F.max_pool2d(F.relu(layer(x)), 2)
+    return x.flatten(1)
+
+
+def dense_chain(m, x, names):
+    for name in names[:-1]:
+        x = F.relu(getattr(m, name)(x))
+    return getattr(m, names[-1])(x)
+
+
+def logistic(i, k):
+    return Chain(lambda m, x: m.fc(x.flatten(1)), fc=nn.Linear(i, k))
+
+
+def mlp(i, hidden, k):
+    return Chain(
+        lambda m, x: dense_chain(m, x.flatten(1), ["fc1", "fc2", "fc3"]),
+        fc1=nn.Linear(i, hidden), fc2=nn.Linear(hidden, hidden), fc3=nn.Linear(hidden, k))
+
+
+def cnn_fedavg(i, flat, a, b, hidden, k):
+    return Chain(
+        lambda m, x: dense_chain(m, two_convs(m, x), ["fc1", "fc2"]),
+        conv1=conv(i, a, 5, 2), conv2=conv(a, b, 5, 2),
+        fc1=nn.Linear(b * flat, hidden), fc2=nn.Linear(hidden, k))
+
+
+def cnn_dropout(i, flat, a, b, hidden, k):
+    """With dropout off."""
+
+    def walk(m, x):
+        x = F.max_pool2d(F.relu(m.conv2(F.relu(m.conv1(x)))), 2)
+        return dense_chain(m, x.flatten(1), ["fc1", "fc2"])
+
+    return Chain(walk, conv1=conv(i, a, 3), conv2=conv(a, b, 3),
+                 fc1=nn.Linear(b * flat, hidden), fc2=nn.Linear(hidden, k))
+
+
+def five_layers(i, flat, a, b, c, d, k):
+    """LeNet and FedDyn's network differ in their widths."""
+    return Chain(
+        lambda m, x: dense_chain(m, two_convs(m, x), ["fc1", "fc2", "fc3"]),
+        conv1=conv(i, a, 5), conv2=conv(a, b, 5),
+        fc1=nn.Linear(b * flat, c), fc2=nn.Linear(c, d), fc3=nn.Linear(d, k))
+
+
+class Block(nn.Module):
+    def __init__(self, i, o, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(i, o, 3, stride, 1, bias=False)
+        self.bn1 = nn.GroupNorm(2, o)
+        self.conv2 = nn.Conv2d(o, o, 3, 1, 1, bias=False)
+        self.bn2 = nn.GroupNorm(2, o)
+        if stride > 1:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(i, o, 1, stride, bias=False), nn.GroupNorm(2, o))
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + (self.downsample(x) if hasattr(self, "downsample") else x))
+
+
+class ResNet(nn.Module):
+    def __init__(self, width, k):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
+        self.bn1 = nn.GroupNorm(2, width)
+        for stage in range(4):
+            o = width << stage
+            first = Block(o if stage == 0 else o // 2, o, 1 if stage == 0 else 2)
+            self.add_module(f"layer{stage + 1}", nn.Sequential(first, Block(o, o, 1)))
+        self.fc = nn.Linear(8 * width, k)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+        return self.fc(x.mean((2, 3)))
+
+
+def smooth():
+    return nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1), nn.GELU(), nn.AvgPool2d(2, padding=1), nn.Conv2d(3, 4, 2, 2),
+        nn.Tanh(), nn.Flatten(), nn.Linear(16, 6), nn.Sigmoid(), nn.Linear(6, 3, bias=False))
+
+
+def head():
+    return nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 2))
+
+
+def check_sizes():
+    """The parameter counts that tests/test_model.c asserts, counted here by PyTorch."""
+    known = [
+        (logistic(784, 10), 7850),
+        (mlp(784, 200, 10), 199210),
+        (cnn_fedavg(1, 49, 32, 64, 512, 10), 1663370),
+        (cnn_dropout(3, 196, 32, 64, 128, 10), 1626442),
+        (cnn_dropout(1, 144, 32, 64, 128, 10), 1199882),
+        (five_layers(3, 25, 6, 16, 120, 84, 10), 62006),
+        (five_layers(3, 25, 64, 64, 384, 192, 10), 797962),
+        (ResNet(64, 10), 11173962),
+        (ResNet(64, 100), 11220132),
+    ]
+    for model, count in known:
+        assert sum(p.numel() for p in model.parameters()) == count, (model, count)
+
+
+def shake_norms(model):
+    """Scales and shifts away from 1 and 0, so that their gradients mean something."""
+    for module in model.modules():
+        if isinstance(module, nn.GroupNorm):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.5, 0.5)
+
+
+def dump(name, model, shape, rows, outputs, loss="xent", delta=0.0):
+    shake_norms(model)
+    model.float().double()  # weights that float32 holds exactly
+    x = torch.randn(rows, *shape).double()
+    tensors = {"x": x}
+    if loss == "xent":
+        tensors["label"] = label = torch.randint(outputs, (rows,))
+    else:
+        tensors["target"] = target = torch.randn(rows, outputs).double()
+    z = model(x)
+    value = {
+        "xent": lambda: F.cross_entropy(z, label),
+        "mse": lambda: F.mse_loss(z, target),
+        "huber": lambda: F.huber_loss(z, target, delta=delta),
+    }[loss]()
+    value.backward()
+    tensors["output"], tensors["loss"] = z, value.reshape(1)
+    for key, p in model.named_parameters():
+        tensors[f"weight/{key}"], tensors[f"grad/{key}"] = p, p.grad
+    write(name, {key: t.detach().numpy() for key, t in tensors.items()})
+
+
+def main():
+    torch.manual_seed(1)
+    np.random.seed(1)
+    check_sizes()
+    dump("logistic", logistic(18, 5), (2, 3, 3), 6, 5)
+    dump("mlp", mlp(36, 20, 10), (1, 6, 6), 6, 10)
+    dump("cnn_fedavg", cnn_fedavg(1, 4, 4, 8, 64, 10), (1, 8, 8), 5, 10)
+    dump("cnn_dropout", cnn_dropout(3, 9, 4, 8, 16, 10), (3, 10, 10), 5, 10)
+    dump("lenet", five_layers(3, 4, 2, 5, 40, 28, 10), (3, 20, 20), 4, 10)
+    dump("cnn_feddyn", five_layers(3, 1, 4, 4, 24, 12, 10), (3, 16, 16), 4, 10)
+    dump("resnet18_gn", ResNet(2, 10), (3, 8, 8), 4, 10)
+    dump("smooth", smooth(), (2, 6, 6), 5, 3)
+    dump("mse", head(), (5,), 6, 2, "mse")
+    dump("huber", head(), (5,), 6, 2, "huber", 0.5)
+    make_rounds.main()
+
+
+main()
