@@ -93,8 +93,10 @@ static void make_pieces(const fl_progress *p, const fedlane_metrics *m, char pie
     fl_short_number(p->examples / p->busy, number, sizeof number);
     snprintf(piece[4], PIECE, "%s %s/s", number, p->unit);
   }
-  fl_duration((m->rounds - m->round) * p->wall / p->rounds, number, sizeof number);
-  snprintf(piece[5], PIECE, "ETA %s", number);
+  if (p->rounds > 0) {
+    fl_duration((m->rounds - m->round) * p->wall / p->rounds, number, sizeof number);
+    snprintf(piece[5], PIECE, "ETA %s", number);
+  }
 }
 
 /* Draws what fits the terminal: first the rates leave a line that is too long, then the bar, then
@@ -121,6 +123,12 @@ static void draw(fl_progress *p, const fedlane_metrics *m) {
     if (piece[i][0]) fprintf(p->out, "%*s%s", GAP, "", piece[i]);
   fputs("\033[K", p->out);
   fflush(p->out);
+  p->drawn = now();
+}
+
+void fl_progress_begin(fl_progress *p, int round, int rounds) {
+  fedlane_metrics m = {.round = round, .rounds = rounds, .train_loss = NAN, .train_accuracy = NAN};
+  if (p->live) draw(p, &m);
 }
 
 /* One line that stays. */
@@ -162,8 +170,5 @@ void fl_progress_round(fl_progress *p, const fedlane_metrics *m) {
     fl_progress_clear(p);
     print_row(p, m);
   }
-  if (evaluated || time - p->drawn >= redraw_after) {
-    draw(p, m);
-    p->drawn = time;
-  }
+  if (evaluated || time - p->drawn >= redraw_after) draw(p, m);
 }

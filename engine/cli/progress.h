@@ -19,6 +19,8 @@ typedef struct fl_progress {
 
 /* unit is kept, not copied. */
 void fl_progress_open(fl_progress *p, FILE *out, const char *unit);
+/* Shows that `round` rounds of `rounds` are done before the first one of this run ends. */
+void fl_progress_begin(fl_progress *p, int round, int rounds);
 /* Shows a finished round; a round that evaluated leaves a line that stays. */
 void fl_progress_round(fl_progress *p, const fedlane_metrics *m);
 /* Removes the redrawn line, before other text is printed. */

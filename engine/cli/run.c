@@ -64,37 +64,16 @@ static int print_plan(fedlane_run *run) {
   char text[8192];
   fl_status status = fl_run_describe(run, text, sizeof text);
   if (status != FEDLANE_OK) return fl_cli_failure(status);
-  fputs(text, stdout);
+  printf("%s\n", text);
   return FL_EXIT_DONE;
 }
 
-/* Prints an argument so that a shell reads it back. */
-static void print_word(const char *word) {
-  static const char plain[] =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:=,+@%";
-  if (word[0] && strspn(word, plain) == strlen(word)) {
-    printf(" %s", word);
-    return;
-  }
-  printf(" '");
-  for (; *word; word++) {
-    if (*word == '\'')
-      printf("'\\''");
-    else
-      putchar(*word);
-  }
-  putchar('\'');
-}
-
-static void print_stopped(const options *o, const char *output, int round) {
-  if (!output[0]) {
-    printf("stopped after round %d; nothing was kept, because output is empty\n", round);
-    return;
-  }
-  printf("stopped after round %d; to go on: fedlane run", round);
-  print_word(o->config);
-  for (int i = 0; i < o->n_override; i++) print_word(o->override[i]);
-  printf(" --resume\n");
+static void print_stopped(const char *output, int round) {
+  printf("stopped after round %d; ", round);
+  if (output[0])
+    printf("the same command with --resume goes on from there\n");
+  else
+    printf("nothing was kept, because output is empty\n");
 }
 
 static void print_end(const fl_progress *p, const char *output, const fedlane_metrics *m) {
@@ -114,12 +93,15 @@ static int train(fedlane_run *run, const options *o) {
   m.round = run->round;
   m.test_loss = m.test_accuracy = NAN;
   fl_progress_open(&progress, stdout, run->data.image.height > 1 ? "images" : "examples");
-  if (!o->quiet && m.round > 0) printf("going on after round %d\n", m.round);
+  if (!o->quiet) {
+    if (m.round > 0) printf("going on after round %d\n", m.round);
+    fl_progress_begin(&progress, m.round, (int)run->config->train.rounds);
+  }
   while ((status = fedlane_round(run, &m)) == FEDLANE_OK)
     if (!o->quiet) fl_progress_round(&progress, &m);
   if (!o->quiet) fl_progress_clear(&progress);
   if (status == FEDLANE_STOPPED) {
-    if (!o->quiet) print_stopped(o, output, m.round);
+    if (!o->quiet) print_stopped(output, m.round);
     return FL_EXIT_STOPPED;
   }
   if (status != FEDLANE_DONE) return fl_cli_failure(status);
@@ -143,7 +125,8 @@ static int run_config(int argc, char **argv) {
     } else {
       running = run;
       catch_signals();
-      code = train(run, &o);
+      code = o.quiet ? FL_EXIT_DONE : print_plan(run);
+      if (code == FL_EXIT_DONE) code = train(run, &o);
       running = NULL;
     }
   }
