@@ -52,6 +52,7 @@ static void expect(const quest *t, double at_least, double at_most) {
 }
 
 static void test_the_quadratic_table(void) {
+  fl_quadratics_open(&q, CLIENTS, ROWS, FEATURES, 5);
   /* Several local steps pull FedAvg and FedProx to a biased point; SCAFFOLD and FedDyn find the
    * optimum, and so does one full gradient a round. */
   static const quest biased[] = {{"fedavg", 400, CLIENTS, 10, 0.1, NULL},
@@ -160,11 +161,4 @@ static const fl_test tests[] = {
     {"momentum and clipping", test_momentum_and_clipping},
 };
 
-int main(int argc, char **argv) {
-  CU_initialize_registry();
-  fl_quadratics_open(&q, CLIENTS, ROWS, FEATURES, 5);
-  CU_cleanup_registry();
-  int status = fl_suite_run("algorithms", FL_COUNT(tests), tests, argc, argv);
-  fl_quadratics_close(&q);
-  return status;
-}
+FL_SUITE_MAIN("algorithms", tests)
