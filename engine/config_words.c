@@ -56,5 +56,5 @@ void fl_config_unknown(fl_tree *tree, const fl_yaml *node, const fl_wordlist *kn
   else if (elsewhere)
     fl_yaml_mistake(tree, node, "is no setting; did you mean %s.%s?", elsewhere->path, node->key);
   else
-    fl_yaml_mistake(tree, node, "is no setting; here may stand %s", fl_words_join(known, list));
+    fl_yaml_mistake(tree, node, "is no setting; known here: %s", fl_words_join(known, list));
 }

@@ -94,21 +94,23 @@ const char *fl_shown(const char *text, size_t size, char *out) {
   return out;
 }
 
+/* "train.lr", "filters.0.norm". An item that is still being read is not yet among its siblings, and
+ * so counts as the next of them. */
 static void write_path(const fl_yaml *node, size_t size, char *out) {
   const fl_yaml *step[2 * FL_TREE_DEPTH_MAX + 2];
   size_t n = 0, used = 0;
   for (; node->parent && n < sizeof step / sizeof *step; node = node->parent) step[n++] = node;
   for (out[0] = '\0'; n > 0 && used < size; n--) {
-    char key[64];
+    const fl_yaml *sibling = step[n - 1]->parent->child;
     const char *dot = used ? "." : "";
-    int place = 0, written;
-    for (const fl_yaml *one = step[n - 1]->parent->child; one != step[n - 1]; one = one->next)
-      place++;
+    char word[64];
+    int place = 0;
+    for (; sibling && sibling != step[n - 1]; sibling = sibling->next) place++;
     if (step[n - 1]->key)
-      written = snprintf(out + used, size - used, "%s%s", dot, fl_shown(step[n - 1]->key, 48, key));
+      fl_shown(step[n - 1]->key, 48, word);
     else
-      written = snprintf(out + used, size - used, "%s%d", dot, place);
-    used += (size_t)written;
+      snprintf(word, sizeof word, "%d", place);
+    used += (size_t)snprintf(out + used, size - used, "%s%s", dot, word);
   }
 }
 

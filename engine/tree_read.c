@@ -47,13 +47,24 @@ static fl_status next(reader *r, yaml_event_t *event) {
   return yaml_parser_parse(&r->parser, event) ? FEDLANE_OK : syntax(r);
 }
 
-static fl_status new_node(reader *r, const yaml_event_t *event, fl_yaml_kind kind, fl_yaml **out) {
+/* Where a node will hang. It knows its parent from the start, so that a mistake inside it can name
+ * the whole path, and joins its siblings when it has been read. */
+typedef struct place {
+  fl_yaml *parent;
+  const char *key;
+  int line, depth; /* line -1: the node's own */
+} place;
+
+static fl_status new_node(reader *r, const yaml_event_t *event, fl_yaml_kind kind, place at,
+                          fl_yaml **out) {
   if (++r->tree->n_node > FL_TREE_NODES_MAX)
     return refuse(r, event->start_mark, "a configuration has at most 10000 values");
   fl_yaml *node = fl_tree_take(r->tree, sizeof *node);
   if (!node) return fl_tree_no_memory();
   node->kind = kind;
-  node->line = line_of(r, event->start_mark);
+  node->line = at.line < 0 ? line_of(r, event->start_mark) : at.line;
+  node->key = at.key;
+  node->parent = at.parent;
   node->text = "";
   *out = node;
   return FEDLANE_OK;
@@ -70,14 +81,7 @@ static fl_status copy_scalar(reader *r, const yaml_event_t *event, const char **
   return FEDLANE_OK;
 }
 
-static fl_status read_value(reader *r, const yaml_event_t *event, fl_yaml **out) {
-  if (event->data.scalar.tag) return refuse(r, event->start_mark, "tags (!) have no meaning here");
-  FL_TRY(new_node(r, event, FL_YAML_VALUE, out));
-  (*out)->quoted = event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
-  return copy_scalar(r, event, &(*out)->text);
-}
-
-static fl_status read_node(reader *r, const yaml_event_t *event, int depth, fl_yaml **out);
+static fl_status read_node(reader *r, const yaml_event_t *event, place at, fl_yaml **out);
 
 static void append(fl_yaml *parent, fl_yaml **last, fl_yaml *child) {
   child->parent = parent;
@@ -88,41 +92,36 @@ static void append(fl_yaml *parent, fl_yaml **last, fl_yaml *child) {
   *last = child;
 }
 
-static fl_status read_list(reader *r, const yaml_event_t *start, int depth, fl_yaml **out) {
+static fl_status read_items(reader *r, fl_yaml *list, int depth) {
   fl_status status = FEDLANE_OK;
   fl_yaml *last = NULL;
-  if (start->data.sequence_start.tag)
-    return refuse(r, start->start_mark, "tags (!) have no meaning here");
-  FL_TRY(new_node(r, start, FL_YAML_LIST, out));
   for (;;) {
     yaml_event_t event;
+    place at = {list, NULL, -1, depth + 1};
     fl_yaml *item = NULL;
     FL_TRY(next(r, &event));
     bool end = event.type == YAML_SEQUENCE_END_EVENT;
-    if (!end) status = read_node(r, &event, depth + 1, &item);
+    if (!end) status = read_node(r, &event, at, &item);
     yaml_event_delete(&event);
     if (end || status != FEDLANE_OK) return status;
-    append(*out, &last, item);
+    append(list, &last, item);
   }
 }
 
 /* Reads a key's value and appends it, unless the key has been there before. */
-static fl_status read_pair(reader *r, const yaml_event_t *key, int depth, fl_yaml *map,
+static fl_status read_pair(reader *r, const yaml_event_t *key, fl_yaml *map, int depth,
                            fl_yaml **last) {
-  const char *name = "";
+  place at = {map, "", line_of(r, key->start_mark), depth + 1};
   yaml_event_t event;
   fl_yaml *value = NULL;
   if (key->type != YAML_SCALAR_EVENT)
     return refuse(r, key->start_mark, "a key must be a word, not a list or a mapping");
-  FL_TRY(copy_scalar(r, key, &name));
+  FL_TRY(copy_scalar(r, key, &at.key));
   FL_TRY(next(r, &event));
-  fl_status status = read_node(r, &event, depth + 1, &value);
+  fl_status status = read_node(r, &event, at, &value);
   yaml_event_delete(&event);
   if (status != FEDLANE_OK) return status;
-  const fl_yaml *earlier = fl_yaml_find(map, name);
-  value->key = name;
-  value->line = line_of(r, key->start_mark);
-  value->parent = map;
+  const fl_yaml *earlier = fl_yaml_find(map, at.key);
   if (!earlier)
     append(map, last, value);
   else if (earlier->line)
@@ -132,29 +131,41 @@ static fl_status read_pair(reader *r, const yaml_event_t *key, int depth, fl_yam
   return FEDLANE_OK;
 }
 
-static fl_status read_map(reader *r, const yaml_event_t *start, int depth, fl_yaml **out) {
+static fl_status read_pairs(reader *r, fl_yaml *map, int depth) {
   fl_status status = FEDLANE_OK;
   fl_yaml *last = NULL;
-  if (start->data.mapping_start.tag)
-    return refuse(r, start->start_mark, "tags (!) have no meaning here");
-  FL_TRY(new_node(r, start, FL_YAML_MAP, out));
   for (;;) {
     yaml_event_t event;
     FL_TRY(next(r, &event));
     bool end = event.type == YAML_MAPPING_END_EVENT;
-    if (!end) status = read_pair(r, &event, depth, *out, &last);
+    if (!end) status = read_pair(r, &event, map, depth, &last);
     yaml_event_delete(&event);
     if (end || status != FEDLANE_OK) return status;
   }
 }
 
-static fl_status read_node(reader *r, const yaml_event_t *event, int depth, fl_yaml **out) {
-  if (depth > FL_TREE_DEPTH_MAX)
+static fl_status read_node(reader *r, const yaml_event_t *event, place at, fl_yaml **out) {
+  const yaml_char_t *tag = NULL;
+  fl_yaml_kind kind = FL_YAML_VALUE;
+  if (event->type == YAML_ALIAS_EVENT)
+    return refuse(r, event->start_mark, "aliases (*) are not supported; write the value out");
+  if (event->type == YAML_SCALAR_EVENT) {
+    tag = event->data.scalar.tag;
+  } else if (event->type == YAML_SEQUENCE_START_EVENT) {
+    tag = event->data.sequence_start.tag;
+    kind = FL_YAML_LIST;
+  } else {
+    tag = event->data.mapping_start.tag;
+    kind = FL_YAML_MAP;
+  }
+  if (tag) return refuse(r, event->start_mark, "tags (!) have no meaning here");
+  if (at.depth > FL_TREE_DEPTH_MAX)
     return refuse(r, event->start_mark, "a configuration is at most 16 levels deep");
-  if (event->type == YAML_SCALAR_EVENT) return read_value(r, event, out);
-  if (event->type == YAML_SEQUENCE_START_EVENT) return read_list(r, event, depth, out);
-  if (event->type == YAML_MAPPING_START_EVENT) return read_map(r, event, depth, out);
-  return refuse(r, event->start_mark, "aliases (*) are not supported; write the value out");
+  FL_TRY(new_node(r, event, kind, at, out));
+  if (kind == FL_YAML_LIST) return read_items(r, *out, at.depth);
+  if (kind == FL_YAML_MAP) return read_pairs(r, *out, at.depth);
+  (*out)->quoted = event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
+  return copy_scalar(r, event, &(*out)->text);
 }
 
 /* The events around the one node of a document; *out stays NULL when there is none. */
@@ -170,7 +181,7 @@ static fl_status read_document(reader *r, fl_yaml **out) {
       seen = true;
     else if (type != YAML_STREAM_START_EVENT && type != YAML_DOCUMENT_END_EVENT &&
              type != YAML_STREAM_END_EVENT)
-      status = read_node(r, &event, 0, out);
+      status = read_node(r, &event, (place){NULL, NULL, -1, 0}, out);
     yaml_event_delete(&event);
     if (status != FEDLANE_OK || type == YAML_STREAM_END_EVENT) return status;
   }
@@ -221,10 +232,10 @@ fl_status fl_tree_read(fl_tree *tree, const char *text) {
 static fl_status descend(fl_tree *tree, fl_yaml *node, const char *step, fl_yaml **out) {
   fl_yaml *child = NULL, *last = NULL;
   if (fl_yaml_empty(node)) node->kind = FL_YAML_MAP;
-  if (node->kind == FL_YAML_LIST && *step && strspn(step, "0123456789") == strlen(step)) {
+  if (node->kind == FL_YAML_LIST && strspn(step, "0123456789") == strlen(step)) {
     long place = strtol(step, NULL, 10);
     for (child = node->child; child && place > 0; place--) child = child->next;
-  } else if (node->kind == FL_YAML_MAP && *step) {
+  } else if (node->kind == FL_YAML_MAP) {
     child = fl_yaml_find(node, step);
     if (!child) {
       FL_TRY(blank(tree, 0, &child));
@@ -254,10 +265,18 @@ static fl_status walk(fl_tree *tree, char *path, const char *override, fl_yaml *
   return FEDLANE_OK;
 }
 
+/* Whether override begins with words between dots and an equals sign. */
+static bool has_path(const char *override, const char *equals) {
+  if (!equals || equals == override) return false;
+  for (const char *c = override; c < equals; c++)
+    if (*c == '.' && (c == override || c[1] == '.' || c + 1 == equals)) return false;
+  return true;
+}
+
 fl_status fl_tree_override(fl_tree *tree, const char *override) {
   const char *equals = strchr(override, '=');
   char shown[80];
-  if (!equals || equals == override) {
+  if (!has_path(override, equals)) {
     fl_tree_mistake(tree, 0, "'%s' is not of the form key.path=value",
                     fl_shown(override, sizeof shown, shown));
     return FEDLANE_OK;

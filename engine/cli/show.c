@@ -7,16 +7,17 @@
 #include "config.h"
 #include "param.h"
 
-/* How an entry of a kind stands in a configuration: opening, name, joint, parameters, closing. */
+/* How an entry of a kind stands in a configuration. A layer's first parameter is the value of its
+ * name, and a layer is a bare word where nothing is required. */
 typedef struct form {
   const char *kind, *before, *after;
-  bool bare; /* the first parameter is written as the name's own value */
+  bool layer;
 } form;
 
 static const form forms[] = {
     {"algorithm", "algorithm: {name: ", "}", false},
     {"model", "model: {name: ", "}", false},
-    {"layer", "model: {layers: [{", "}, ...]}", true},
+    {"layer", "model: {layers: [", ", ...]}", true},
     {"format", "data: {format: ", "}", false},
     {"partition", "data: {partition: {kind: ", "}}", false},
     {"sampler", "sampler: {kind: ", "}", false},
@@ -24,18 +25,24 @@ static const form forms[] = {
     {"backend", "device: ", "", false},
 };
 
-/* The entry with all its parameters, as one would write it; what has no default is "...". */
+/* The entry as one would write it. What must be given is "..."; parameters with a usual value are
+ * left out for layers, and where they are texts. */
 static void print_form(const form *f, const fl_record *record, const void *args) {
-  char text[2048], value[256];
-  size_t used = (size_t)snprintf(text, sizeof text, "%s%s", f->before, record->name);
+  char text[2048], value[64];
+  bool brace = f->layer && record->n_param && record->param[0].flags & FL_REQUIRED;
+  size_t used =
+      (size_t)snprintf(text, sizeof text, "%s%s%s", f->before, brace ? "{" : "", record->name);
   for (int i = 0; i < record->n_param && used < sizeof text; i++) {
-    const fl_param *param = &record->param[i];
-    bool bare = f->bare && i == 0, required = param->flags & FL_REQUIRED;
-    used += (size_t)snprintf(text + used, sizeof text - used, "%s%s: %s", bare ? "" : ", ",
-                             bare ? "" : param->name,
-                             required ? "..." : fl_param_print(param, args, sizeof value, value));
+    const fl_param *p = &record->param[i];
+    bool required = p->flags & FL_REQUIRED;
+    if (!required && (f->layer || p->type == FL_TEXT)) continue;
+    bool own = f->layer && i == 0;
+    used += (size_t)snprintf(text + used, sizeof text - used, "%s%s: %s", own ? "" : ", ",
+                             own ? "" : p->name,
+                             required ? "..." : fl_param_print(p, args, sizeof value, value));
   }
-  if (used < sizeof text) snprintf(text + used, sizeof text - used, "%s", f->after);
+  if (used < sizeof text)
+    snprintf(text + used, sizeof text - used, "%s%s", brace ? "}" : "", f->after);
   printf("\nIn a configuration\n  ");
   fl_cli_wrap(2, 4, text);
 }
@@ -109,7 +116,10 @@ static int print_record(const fl_catalogue *catalogue, const fl_record *record) 
   if (ready) {
     fl_record_defaults(record, args);
     fl_cli_wrap(printf("%s %s: ", catalogue->kind, record->name), 2, record->help);
-    if (record->paper) fl_cli_wrap(printf("\nPaper\n  ") - 8, 2, record->paper);
+    if (record->paper) {
+      printf("\nPaper\n  ");
+      fl_cli_wrap(2, 2, record->paper);
+    }
     if (record->n_param) print_table(record, args, rows, text);
     if (catalogue == &fl_models) print_model((const fl_model_spec *)(const void *)record);
     for (int i = 0; i < FL_COUNT(forms); i++)
