@@ -9,10 +9,12 @@ enum { ALIGNMENT = 64 };
 
 static int64_t examples(const fl_dataset *d) { return d->n_train + d->n_test; }
 
-/* NULL when count * size does not fit in memory; at least ALIGNMENT bytes otherwise. */
-static void *aligned(int64_t count, int64_t size) {
+/* rows * columns values; NULL when they do not fit in memory. Never empty. */
+static void *aligned(int64_t rows, int64_t columns, int64_t size) {
   int64_t bytes;
-  if (__builtin_mul_overflow(count, size, &bytes) || bytes > INT64_MAX - ALIGNMENT) return NULL;
+  if (__builtin_mul_overflow(rows, columns, &bytes) ||
+      __builtin_mul_overflow(bytes, size, &bytes) || bytes > INT64_MAX - ALIGNMENT)
+    return NULL;
   return aligned_alloc(ALIGNMENT, (size_t)(bytes / ALIGNMENT + 1) * ALIGNMENT);
 }
 
@@ -22,11 +24,11 @@ fl_status fl_dataset_alloc(fl_dataset *d) {
   if (n > INT32_MAX)
     return fl_fail(FEDLANE_DATA, "the data set has %lld examples; at most %d are allowed",
                    (long long)n, INT32_MAX);
-  d->x = aligned(n * features, d->bytes ? 1 : (int64_t)sizeof(float));
+  d->x = aligned(n, features, d->bytes ? 1 : (int64_t)sizeof(float));
   if (d->n_target > 0)
-    d->target = aligned(n * d->n_target, sizeof(float));
+    d->target = aligned(n, d->n_target, sizeof(float));
   else
-    d->label = aligned(n, sizeof(int32_t));
+    d->label = aligned(n, 1, sizeof(int32_t));
   if (d->x && (d->label || d->target)) return FEDLANE_OK;
   fl_dataset_close(d);
   return fl_fail(FEDLANE_MEMORY, "no memory for %lld examples of %lld values", (long long)n,
