@@ -28,7 +28,8 @@ static const fl_layer every_kind[] = {
     {.kind = FL_DENSE},
 };
 
-/* Relu and dropout over the same buffer after a max pool, as cnn_dropout has them. */
+/* Relu and dropout over the same buffer after a max pool, as cnn_dropout has them, and a sigmoid
+ * that must not write over what relu still needs. */
 static const fl_layer pool_first[] = {
     {.kind = FL_CONV, .out = 3, .kernel = 3},
     {.kind = FL_MAX_POOL},
@@ -38,6 +39,7 @@ static const fl_layer pool_first[] = {
     {.kind = FL_DENSE, .out = 7},
     {.kind = FL_RELU},
     {.kind = FL_DROPOUT, .p = 0.5},
+    {.kind = FL_SIGMOID},
     {.kind = FL_DENSE},
 };
 
@@ -249,11 +251,36 @@ static void rows_on(const fl_ops *ops) {
 
 static void rows(void) { rig_on_each(rows_on); }
 
+/* Each dropout layer draws a mask of its own, scales what it keeps, and rests in evaluation. */
+static void dropout_on(const fl_ops *ops) {
+  enum { N = 400 };
+  static const fl_layer layers[] = {
+      {.kind = FL_DROPOUT, .p = 0.5}, {.kind = FL_DROPOUT, .p = 0.5}, {.kind = FL_DENSE}};
+  static float zero[N], one[N];
+  fl_model *model = NULL;
+  CU_ASSERT_EQUAL_FATAL(fl_model_build("drops", FL_COUNT(layers), layers, FL_INIT_GLOROT,
+                                       (fl_image){N, 1, 1}, 1, &model),
+                        FEDLANE_OK);
+  rig r = rig_open(ops, model, 1, 1);
+  const float *z = r.act + fl_model_output_at(model, 1);
+  for (int i = 0; i < N; i++) one[i] = r.w[i] = 1;
+  r.source =
+      (fl_source){.image = {N, 1, 1}, .x = one, .label = labels, .shift = zero, .scale = one};
+  rig_forward(&r, true);
+  CU_ASSERT(*z > 250 && *z < 550);
+  rig_forward(&r, false);
+  CU_ASSERT_EQUAL(*z, N);
+  rig_close(&r);
+}
+
+static void dropout(void) { rig_on_each(dropout_on); }
+
 static const fl_test tests[] = {
     {"gradient", gradient},
     {"fused", fused},
     {"batching is invisible", batching},
     {"sharing is invisible", sharing},
     {"rows", rows},
+    {"dropout", dropout},
 };
 FL_SUITE_MAIN("walk", tests)
