@@ -94,6 +94,15 @@ static fl_status one_batch(fedlane_run *run, fl_station *s, int n, int batch) {
   return fl_loss(run, s, b, 0, NULL);
 }
 
+fl_status fl_eval_warm(fedlane_run *run, fl_station *s) {
+  int n = run->plan.together, batch = (int)run->config->eval.batch, quarter = (batch + 3) / 4;
+  for (int rows = quarter; rows < batch + quarter; rows += quarter) {
+    for (int i = 0; i < n; i++) s->rows[i] = rows < batch ? rows : batch;
+    FL_TRY(one_batch(run, s, n, batch));
+  }
+  return FEDLANE_OK;
+}
+
 static fl_status work(fedlane_run *run, fl_station *s, fl_groups *g) {
   const fl_lanes *l = &s->lanes;
   int together = run->plan.together, batch = (int)run->config->eval.batch, first;

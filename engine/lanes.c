@@ -174,6 +174,29 @@ static fl_status train_piece(fedlane_run *run, fl_station *s, int lane, int live
   return FEDLANE_OK;
 }
 
+fl_status fl_lanes_warm(fedlane_run *run, fl_station *s) {
+  fl_lanes *l = &s->lanes;
+  const fl_schedule *plan = &run->schedule;
+  int n = run->plan.together, quarter = (plan->batch + 3) / 4;
+  memset(s->index_host, 0, (size_t)(n * s->index_stride) * sizeof *s->index_host);
+  FL_TRY(l->ops->upload(l->dev, s->index, s->index_host, 4 * n * s->index_stride));
+  FL_TRY(l->ops->axpby(l->dev, n, l->P, fl_all(1), l->w0, fl_all(0), l->w));
+  if (s->velocity.at) FL_TRY(l->ops->fill(l->dev, n, l->P, 0, s->velocity));
+  for (int i = 0; i < run->algorithm->n_client_slot; i++)
+    FL_TRY(l->ops->fill(l->dev, n, l->P, 0, l->slot[i]));
+  for (int rows = quarter; rows < plan->batch + quarter; rows += quarter) {
+    for (int c = 0; c < n; c++) {
+      l->client[c] = l->nth[c] = 0;
+      l->n_example[c] = rows;
+      l->n_step[c] = 1;
+      s->n_piece[c] = plan->epochs;
+    }
+    FL_TRY(train_piece(run, s, 0, n, 0));
+  }
+  FL_TRY(fl_eval_warm(run, s));
+  return l->ops->sync(l->dev);
+}
+
 /* Local training of n lanes. Lanes with most pieces come first, so the living are a prefix. */
 static fl_status train(fedlane_run *run, fl_station *s, int lane, int n) {
   for (int piece = 0, live = n;; piece++) {

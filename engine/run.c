@@ -196,6 +196,7 @@ static fl_status open_parts(fedlane_run *run, int flags) {
   FL_TRY(place_stations(run));
   FL_TRY(fl_cohort_open(run));
   FL_TRY(fl_eval_open(run));
+  FL_TRY(fl_stations_do(run, fl_lanes_warm));
   return open_folder(run, flags & FEDLANE_RESUME);
 }
 

@@ -163,6 +163,10 @@ fl_status fl_stations_do(fedlane_run *run, fl_job job);
 
 /* lanes.c: the life of clients on one station: seat, train, finish, mix. */
 fl_status fl_lanes_work(fedlane_run *run, fl_station *station);
+/* Walks each size of batch once, training and evaluation, so that backends make their primitives
+ * and scratch before the first round. They round live rows up to quarters of a batch. */
+fl_status fl_lanes_warm(fedlane_run *run, fl_station *station);
+fl_status fl_eval_warm(fedlane_run *run, fl_station *station);
 /* The loss of the lanes from `lane` on; norm (host) [b.C] scales its gradient, NULL: none wanted.
  */
 fl_status fl_loss(const fedlane_run *run, fl_station *station, fl_batch b, int lane,
