@@ -74,5 +74,5 @@ configure() {
 build() {
   local preset=$1
   shift
-  quietly "$root/build/$preset.log" ninja -C "$root/build/$preset" "$@"
+  quietly "$root/build/$preset.log" ninja --quiet -C "$root/build/$preset" "$@"
 }
