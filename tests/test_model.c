@@ -88,6 +88,7 @@ static void start(void) {
     fl_model_init(m, 1, w);
     fl_model_init(m, 1, again);
     fl_model_init(m, 2, other);
+    double before = 0;
     CU_ASSERT_EQUAL(memcmp(w, again, (size_t)P * sizeof *w), 0);
     for (int i = 0; i < fl_model_about(m)->n_tensor; i++) {
       const fl_tensor *t = fl_model_tensor(m, i);
@@ -101,6 +102,9 @@ static void start(void) {
       CU_ASSERT(peak <= limit * 1.000001 && peak >= limit * 0.5);
       CU_ASSERT(fabs(sum / (double)t->count) <= 2.5 * limit / sqrt((double)t->count));
       CU_ASSERT_EQUAL(w[t->at] == other[t->at], constant);
+      if (constant) continue;
+      CU_ASSERT(fabs(w[t->at] / limit - before) > 1e-5);
+      before = w[t->at] / limit;
     }
     free(w);
     free(again);
