@@ -110,8 +110,10 @@ struct fl_rig {
 fl_status fl_rig_run(fl_rig *rig);
 void fl_rig_close(fl_rig *rig);
 
-/* For the runs: device memory that lives until the run ends. Faults of a device end the program. */
+/* For the runs, and for tests that call slots themselves on a rig without a case: device memory
+ * that lives until the run ends or the rig is closed. Faults of a device end the program. */
 void *fl_rig_hold(fl_rig *rig, const void *data, int64_t bytes); /* a copy; data NULL: all NaN */
+void fl_rig_fetch(fl_rig *rig, void *host, const void *at, int64_t bytes);
 fl_cspan fl_rig_input(fl_rig *rig, fl_input input, fl_shape shape);
 fl_span fl_rig_output(fl_rig *rig, fl_shape shape);                 /* all NaN */
 fl_span fl_rig_before(fl_rig *rig, fl_input input, fl_shape shape); /* never shared */
@@ -129,5 +131,7 @@ typedef struct fl_present {
   fl_dev *dev;
 } fl_present;
 const fl_present *fl_present_backends(int *n);
+/* Calls check with a rig without a case for each of them. */
+void fl_each_backend(void (*check)(fl_rig *rig));
 
 #endif

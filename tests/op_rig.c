@@ -51,6 +51,10 @@ void *fl_rig_hold(fl_rig *rig, const void *data, int64_t bytes) {
   return at;
 }
 
+void fl_rig_fetch(fl_rig *rig, void *host, const void *at, int64_t bytes) {
+  must(rig->ops->download(rig->dev, host, at, bytes));
+}
+
 void fl_case_values(const fl_op_case *k, fl_input input, int lane, int64_t n, float *out) {
   fl_key key = {(uint32_t)(k - fl_op_case_list), FL_FOR_DATA, 0, (uint32_t)lane, 0, input, 0};
   fl_rng rng = fl_rng_open(key);
@@ -147,7 +151,7 @@ static void keep(fl_rig *rig, const char *name, fl_cspan s, fl_shape shape, fl_i
     reorder(rig, rig->C, false, shape, s, plain);
     s = fl_const(plain);
   }
-  must(rig->ops->download(rig->dev, host, s.at, bytes));
+  fl_rig_fetch(rig, host, s.at, bytes);
   for (int c = 0; c < rig->C; c++) {
     int64_t n = live_size(rig, shape, c);
     double *out = new_field(rig, name, rig->first + c, of, n);
@@ -179,7 +183,7 @@ void fl_rig_keep_forward(fl_rig *rig, fl_cspan s, fl_shape shape) {
 void fl_rig_keep_doubles(fl_rig *rig, const char *name, const double *at, int n) {
   for (int c = 0; c < rig->C; c++) {
     double *out = new_field(rig, name, rig->first + c, FL_IN_NONE, n);
-    must(rig->ops->download(rig->dev, out, at + (int64_t)c * n, n * (int64_t)sizeof(double)));
+    fl_rig_fetch(rig, out, at + (int64_t)c * n, n * (int64_t)sizeof *out);
   }
 }
 
@@ -187,12 +191,16 @@ void fl_rig_keep_doubles(fl_rig *rig, const char *name, const double *at, int n)
 void fl_rig_keep_integers(fl_rig *rig, const char *name, int lane, const int64_t *at, int64_t n) {
   int64_t *host = must_have(malloc((size_t)n * sizeof *host));
   double *out = new_field(rig, name, rig->first + lane, FL_IN_NONE, 2 * n);
-  must(rig->ops->download(rig->dev, host, at, n * (int64_t)sizeof *host));
+  fl_rig_fetch(rig, host, at, n * (int64_t)sizeof *host);
   for (int64_t i = 0; i < n; i++) {
     out[2 * i] = (double)(host[i] >> 32);
     out[2 * i + 1] = (double)(host[i] & 0xFFFFFFFF);
   }
   free(host);
+}
+
+static void release(fl_rig *rig) {
+  while (rig->n_held > 0) rig->ops->release(rig->dev, &rig->held[--rig->n_held]);
 }
 
 fl_status fl_rig_run(fl_rig *rig) {
@@ -210,11 +218,12 @@ fl_status fl_rig_run(fl_rig *rig) {
   rig->draw = (fl_draw){7, FL_FOR_AUGMENT, 3, 5, 2, rig->client, rig->nth};
   fl_status status = rig->k->run(rig);
   must(rig->ops->sync(rig->dev));
-  while (rig->n_held > 0) rig->ops->release(rig->dev, &rig->held[--rig->n_held]);
+  release(rig);
   return status;
 }
 
 void fl_rig_close(fl_rig *rig) {
+  release(rig);
   free(rig->value);
   memset(rig, 0, sizeof *rig);
 }
@@ -244,4 +253,14 @@ const fl_present *fl_present_backends(int *n) {
   asked = true;
   *n = n_present;
   return present;
+}
+
+void fl_each_backend(void (*check)(fl_rig *rig)) {
+  int n;
+  const fl_present *backend = fl_present_backends(&n);
+  for (int i = 0; i < n; i++) {
+    fl_rig rig = {.ops = backend[i].ops, .dev = backend[i].dev};
+    check(&rig);
+    fl_rig_close(&rig);
+  }
 }

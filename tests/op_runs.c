@@ -56,7 +56,7 @@ static void keep_labels(fl_rig *r, const int32_t *label) {
   int32_t host[FL_CASE_LANES * 64];
   double twin[FL_CASE_LANES * 64];
   int n = r->C * r->k->B;
-  if (r->ops->download(r->dev, host, label, n * (int64_t)sizeof *host) != FEDLANE_OK) abort();
+  fl_rig_fetch(r, host, label, n * (int64_t)sizeof *host);
   for (int i = 0; i < n; i++) twin[i] = host[i];
   fl_rig_keep_doubles(r, "label", fl_rig_hold(r, twin, n * (int64_t)sizeof *twin), r->k->B);
 }
