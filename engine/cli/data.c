@@ -50,7 +50,8 @@ static void show_data(const report *r) {
   const fl_dataset *d = &r->data;
   char a[32], b[32];
   row(r, "data");
-  printf("%s%s%s  %s\n", r->bold, r->config->format.record->name, r->plain, r->config->data.path);
+  printf("%s%s%s", r->bold, r->config->format.record->name, r->plain);
+  printf("%s%s\n", r->config->data.path[0] ? "  " : "", r->config->data.path);
   row(r, "examples");
   printf("%s to train, %s to test\n", grouped(d->n_train, a), grouped(d->n_test, b));
   row(r, "an example");
