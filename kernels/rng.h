@@ -73,9 +73,9 @@ static inline FL_HD fl_words fl_rng_block(const fl_key *key, uint32_t block) {
   return fl_philox(counter, key->seed, key->purpose | key->nth << 8);
 }
 
-/* A 32-bit word to a float in (0, 1): the odd multiples of 2^-25, never 0 or 1. */
+/* A 32-bit word to a float in (0, 1): the odd multiples of 2^-24, all exact, never 0 or 1. */
 static inline FL_HD float fl_unit_float(uint32_t word) {
-  return ((float)(word >> 8) + 0.5f) * (1.0f / 16777216.0f);
+  return ((float)(word >> 9) + 0.5f) * (1.0f / 8388608.0f);
 }
 
 /* Host side: a cursor over a stream, for code that draws one number after another. */
