@@ -29,8 +29,8 @@ static const char *const variants[] = {
     "algorithm: {name: feddyn, alpha: 0.1}\n",
     "algorithm: fedadam\n",
     "algorithm: fedsgd\n",
-    "filters: [{name: clip, norm: 0.5}, {name: gaussian, deviation: 0.01, where: clients},\n"
-    "          {name: gaussian, deviation: 0.01}]\n",
+    ("filters: [{name: clip, norm: 0.5}, {name: gaussian, deviation: 0.01, where: clients},\n"
+     "          {name: gaussian, deviation: 0.01}]\n"),
     "sampler: {kind: uniform, replacement: true}\n",
 };
 
