@@ -31,7 +31,6 @@ fl_status fl_population_hold_out(fl_population *p, double share, uint32_t seed) 
   if (!p->n_train) return fl_fail(FEDLANE_MEMORY, "no memory for %d clients", p->n);
   for (int32_t i = 0; i < p->n; i++) {
     int32_t size = (int32_t)(p->offset[i + 1] - p->offset[i]), held = (int32_t)(share * size);
-    if (held >= size) held = size > 0 ? size - 1 : 0;
     p->n_train[i] = size - held;
     if (held == 0) continue;
     fl_rng rng = fl_rng_open(

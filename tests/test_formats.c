@@ -256,7 +256,7 @@ static void synthetic_images_can_be_learnt(void) {
 }
 
 /* Without noise all examples of a class are alike; with nothing but noise none are. */
-static void synthetic_noise(void) {
+static void synthetic_noise_at_its_ends(void) {
   for (int noise = 0; noise < 2; noise++) {
     fl_args args = synthetic_args(100, 0);
     fl_args_set(&args, "classes", 1);
@@ -267,6 +267,24 @@ static void synthetic_noise(void) {
     for (int e = 1; e < 100; e++) CU_ASSERT_EQUAL(memcmp(x, x + e * 189, 189) != 0, noise);
     fl_dataset_close(&d);
   }
+}
+
+/* A quarter of noise moves a pixel of a class by up to a quarter of the range. */
+static void synthetic_noise_has_its_share(void) {
+  fl_args args = synthetic_args(500, 0);
+  fl_args_set(&args, "classes", 1);
+  fl_args_set(&args, "noise", 0.25);
+  fl_dataset d = synthesise(&args, 3);
+  const uint8_t *x = d.x;
+  for (int i = 0; i < 189; i++) {
+    int lo = 255, hi = 0;
+    for (int e = 0; e < 500; e++) {
+      if (x[e * 189 + i] < lo) lo = x[e * 189 + i];
+      if (x[e * 189 + i] > hi) hi = x[e * 189 + i];
+    }
+    CU_ASSERT(hi - lo >= 60 && hi - lo <= 64);
+  }
+  fl_dataset_close(&d);
 }
 
 /* One feature: without noise the target is a fixed multiple of it. Features and targets have mean
@@ -319,7 +337,8 @@ static const fl_test tests[] = {
     {"safetensors fixes classes", safetensors_fixes_classes},
     {"synthetic follows the seed", synthetic_follows_the_seed},
     {"synthetic images can be learnt", synthetic_images_can_be_learnt},
-    {"synthetic noise", synthetic_noise},
+    {"synthetic noise at its ends", synthetic_noise_at_its_ends},
+    {"synthetic noise has its share", synthetic_noise_has_its_share},
     {"synthetic regression", synthetic_regression},
     {"synthetic clients", synthetic_clients},
 };

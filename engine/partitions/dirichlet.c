@@ -3,7 +3,8 @@
 
 #include "partitions.h"
 
-/* Cuts `total` into n parts in proportion to exp(log_share[i]) and writes where each ends. */
+/* Cuts `total` into n parts in proportion to exp(log_share[i]) and writes where each ends. The last
+ * ends at total: both sums are the same additions in the same order. */
 static void cut(int32_t n, const double *log_share, int64_t total, int64_t *end) {
   double most = log_share[0], sum = 0, so_far = 0;
   for (int32_t i = 1; i < n; i++) most = fmax(most, log_share[i]);
@@ -12,7 +13,6 @@ static void cut(int32_t n, const double *log_share, int64_t total, int64_t *end)
     so_far += exp(log_share[i] - most);
     end[i] = llrint(so_far / sum * (double)total);
   }
-  end[n - 1] = total;
 }
 
 /* Gamma draws are kept as logarithms, which stay finite where the draws would all be 0. */
