@@ -242,10 +242,6 @@ void fedlane_close(fedlane_run **handle) {
   *handle = NULL;
 }
 
-const fl_config *fl_run_config(const fedlane_run *run) { return run->config; }
-
-int fl_run_round(const fedlane_run *run) { return run->round; }
-
 void fedlane_stop(fedlane_run *run) { run->stop = 1; }
 
 static bool due(int64_t every, int round) { return every > 0 && round % every == 0; }

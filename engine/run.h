@@ -140,8 +140,6 @@ struct fedlane_run {
 /* fedlane_open from a configuration in memory, which the run takes over when there is memory for it
  * (*config is then NULL). */
 fl_status fl_run_open(fl_config **config, int flags, fedlane_run **out);
-const fl_config *fl_run_config(const fedlane_run *run); /* owned by the run */
-int fl_run_round(const fedlane_run *run);               /* rounds already done */
 
 /* round.c: one round of training, from drawing the cohort to the server's step. */
 fl_status fl_round(fedlane_run *run, fedlane_metrics *metrics);
