@@ -6,8 +6,8 @@
 fl_status fl_check_clients(int64_t clients, int64_t least, const fl_dataset *data) {
   if (least == 0 || clients <= data->n_train / least) return FEDLANE_OK;
   return fl_fail(FEDLANE_USAGE,
-                 "%lld clients of at least %lld examples need more than the %lld examples there "
-                 "are; clients must be at most %lld",
+                 "clients is %lld; each needs at least %lld of the %lld examples, so at most %lld "
+                 "are possible",
                  (long long)clients, (long long)least, (long long)data->n_train,
                  (long long)(data->n_train / least));
 }
