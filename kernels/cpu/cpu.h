@@ -70,6 +70,17 @@ const char *fl_nn_conv_name(const fl_nn_conv *conv);
 fl_status fl_nn_gemm(bool turn_a, bool turn_b, int64_t m, int64_t n, int64_t k, float alpha,
                      const float *a, const float *b, float beta, float *c);
 
+/* --- winograd.c: 3x3 convolutions with stride 1 between vectors of 16 channels ---------------- */
+/* Whether the functions below take this window and are the fastest way. */
+bool fl_wino_fits(const fl_window *s);
+/* One lane of the conv slots. Errors: MEMORY. */
+fl_status fl_wino_fwd(fl_dev *d, int images, const fl_window *s, const float *x, const float *w,
+                      const float *bias, float *y);
+fl_status fl_wino_bwd_data(fl_dev *d, int images, const fl_window *s, const float *dy,
+                           const float *w, float *dx);
+fl_status fl_wino_bwd_weights(fl_dev *d, int images, const fl_window *s, const float *x,
+                              const float *dy, float scale, float *gw, float *gbias);
+
 /* --- the slots of ops.h, file by file ------------------------------------------------------- */
 int fl_cpu_count(const char **why);
 fl_status fl_cpu_open(const fl_dev_options *options, fl_dev **out);
