@@ -82,7 +82,8 @@ typedef struct fl_config {
 
 /* Reads a file ("-": standard input) and n overrides "key.path=value". Relative data.path and
  * model.weights are taken relative to the working directory; $VARIABLES and ${VARIABLES} in TEXT
- * values are expanded, an unset one is a mistake.
+ * values are expanded, an unset one is a mistake; $$ stands for a dollar sign. An override may
+ * name another entry (algorithm.name=fedavg): what the file says for the old one alone is dropped.
  * Errors: IO (cannot read), USAGE (all mistakes, one a line). */
 fl_status fl_config_read(const char *path, int n, const char *const *overrides, fl_config **out);
 /* The same from text; name stands for the file in messages. */
