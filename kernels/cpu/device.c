@@ -46,12 +46,13 @@ fl_status fl_cpu_room(fl_dev *d, int64_t *bytes) {
   return FEDLANE_OK;
 }
 
-/* Large blocks start on a huge page, so that walks down a tall matrix find their addresses. */
+/* Blocks from half a huge page on are made of whole ones, so that walks down a tall matrix find
+ * their addresses. */
 static void *take(int64_t bytes) {
   const int64_t huge = 2 << 20;
   int64_t machine = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
   if (bytes < 0 || bytes > machine) return NULL;
-  int64_t align = bytes >= 2 * huge ? huge : 64;
+  int64_t align = bytes >= huge / 2 ? huge : 64;
   int64_t size = (bytes > 0 ? bytes + align - 1 : align) / align * align;
   void *at = aligned_alloc((size_t)align, (size_t)size);
   if (at && align == huge) madvise(at, (size_t)size, MADV_HUGEPAGE);

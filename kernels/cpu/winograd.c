@@ -16,7 +16,8 @@ enum {
 };
 
 #define INLINE static inline __attribute__((always_inline))
-#define ALL(value) ((fl_v16)((fl_v16){0} + (float)(value)))
+#define FOUR(v) (float)(v), (float)(v), (float)(v), (float)(v)
+#define ALL(v) ((fl_v16){FOUR(v), FOUR(v), FOUR(v), FOUR(v)})
 
 bool fl_wino_fits(const fl_window *s) {
   return s->kernel == 3 && s->stride == 1 && s->in.channels % 16 == 0 &&
@@ -27,10 +28,10 @@ bool fl_wino_fits(const fl_window *s) {
 /* A convolution as this file sees it: patches 6x6 are cut out of `from`, 4x4 out of `to`. */
 typedef struct grid {
   fl_image from, to;
-  int pad, across;                       /* across: patches side by side */
-  int64_t patches, each, all;            /* in all images, in one image, in a block */
-  int64_t plane_from, plane_to, plane_w; /* floats from one spot to the next */
-  float *spots_from, *spots_to, *spots_w;
+  int pad, across;                               /* across: patches side by side */
+  int64_t patches, each, all;                    /* in all images, in one image, in a block */
+  int64_t plane_from, plane_to, plane_w;         /* floats from one spot to the next */
+  float *spots_from, *spots_to, *spots_w, *sums; /* sums: one a channel of `to` */
 } grid;
 
 static int64_t plane(int64_t rows, int channels) { return rows * channels + 16; }
@@ -46,64 +47,76 @@ static fl_status grid_make(fl_dev *d, int images, fl_image from, fl_image to, in
   g.plane_from = plane(g.all, from.channels);
   g.plane_to = plane(g.all, to.channels);
   g.plane_w = plane(from.channels, to.channels);
-  int64_t floats = SPOTS * (g.plane_from + g.plane_to + g.plane_w);
+  int64_t floats = SPOTS * (g.plane_from + g.plane_to + g.plane_w) + to.channels;
   FL_TRY(fl_cpu_scratch(d, floats * (int64_t)sizeof(float), &scratch));
   g.spots_from = scratch;
   g.spots_to = g.spots_from + SPOTS * g.plane_from;
   g.spots_w = g.spots_to + SPOTS * g.plane_to;
+  g.sums = g.spots_w + SPOTS * g.plane_w;
   *out = g;
   return FEDLANE_OK;
 }
 
-/* The one-dimensional transforms. */
+/* The one-dimensional transforms. A patch is seen as a polynomial through the points 0, +-P, +-Q
+ * and infinity; these two numbers are exact and lose the least to rounding. */
+static const float P = 0.625f, Q = 1.5f, P2 = 0.390625f, Q2 = 2.25f;
+
 INLINE void pixels6(const fl_v16 d[6], fl_v16 t[6]) {
-  fl_v16 even = FL_MADD(ALL(-4), d[2], d[4]), odd = FL_MADD(ALL(-4), d[1], d[3]);
-  fl_v16 plain = d[4] - d[2], twice = ALL(2) * (d[3] - d[1]);
-  t[0] = FL_MADD(ALL(4), d[0], FL_MADD(ALL(-5), d[2], d[4]));
+  fl_v16 even = FL_MADD(ALL(-Q2), d[2], d[4]), odd = ALL(P) * FL_MADD(ALL(-Q2), d[1], d[3]);
+  fl_v16 even2 = FL_MADD(ALL(-P2), d[2], d[4]), odd2 = ALL(Q) * FL_MADD(ALL(-P2), d[1], d[3]);
+  t[0] = FL_MADD(ALL(P2 * Q2), d[0], FL_MADD(ALL(-(P2 + Q2)), d[2], d[4]));
   t[1] = even + odd;
   t[2] = even - odd;
-  t[3] = plain + twice;
-  t[4] = plain - twice;
-  t[5] = FL_MADD(ALL(4), d[1], FL_MADD(ALL(-5), d[3], d[5]));
+  t[3] = even2 + odd2;
+  t[4] = even2 - odd2;
+  t[5] = FL_MADD(ALL(P2 * Q2), d[1], FL_MADD(ALL(-(P2 + Q2)), d[3], d[5]));
 }
 
+/* What the weights are divided by at 0, at +-P and at +-Q. */
+static const float AT_0 = (float)(1 / (0.390625 * 2.25));
+static const float AT_P = (float)(1 / (2 * 0.390625 * (0.390625 - 2.25)));
+static const float AT_Q = (float)(1 / (2 * 2.25 * (2.25 - 0.390625)));
+
 INLINE void weights3(const fl_v16 g[3], fl_v16 t[6]) {
-  fl_v16 outer = ALL(-1.0 / 6) * (g[0] + g[2]), inner = ALL(1.0 / 6) * g[1];
-  fl_v16 even = FL_MADD(ALL(1.0 / 24), g[0], ALL(1.0 / 6) * g[2]), odd = ALL(1.0 / 12) * g[1];
-  t[0] = ALL(0.25) * g[0];
-  t[1] = outer - inner;
-  t[2] = outer + inner;
-  t[3] = even + odd;
-  t[4] = even - odd;
+  fl_v16 even = ALL(AT_P) * FL_MADD(ALL(P2), g[2], g[0]), odd = ALL(P * AT_P) * g[1];
+  fl_v16 even2 = ALL(AT_Q) * FL_MADD(ALL(Q2), g[2], g[0]), odd2 = ALL(Q * AT_Q) * g[1];
+  t[0] = ALL(AT_0) * g[0];
+  t[1] = even + odd;
+  t[2] = even - odd;
+  t[3] = even2 + odd2;
+  t[4] = even2 - odd2;
   t[5] = g[2];
 }
 
 /* Spots back to 4 pixels. */
 INLINE void pixels4(const fl_v16 t[6], fl_v16 y[4]) {
-  fl_v16 a = t[1] + t[2], b = t[1] - t[2], c = t[3] + t[4], e = t[3] - t[4];
-  y[0] = t[0] + a + c;
-  y[1] = FL_MADD(ALL(2), e, b);
-  y[2] = FL_MADD(ALL(4), c, a);
-  y[3] = FL_MADD(ALL(8), e, b) + t[5];
+  fl_v16 even = t[1] + t[2], odd = t[1] - t[2], even2 = t[3] + t[4], odd2 = t[3] - t[4];
+  y[0] = t[0] + even + even2;
+  y[1] = FL_MADD(ALL(P), odd, ALL(Q) * odd2);
+  y[2] = FL_MADD(ALL(P2), even, ALL(Q2) * even2);
+  y[3] = FL_MADD(ALL(P * P2), odd, FL_MADD(ALL(Q * Q2), odd2, t[5]));
 }
 
 /* The transposes of the last two: gradients of 4 pixels to spots, spots to gradients of weights. */
 INLINE void gradients4(const fl_v16 y[4], fl_v16 t[6]) {
-  fl_v16 a = y[0] + y[2], b = y[1] + y[3];
-  fl_v16 c = FL_MADD(ALL(4), y[2], y[0]), e = FL_MADD(ALL(8), y[3], ALL(2) * y[1]);
+  fl_v16 even = FL_MADD(ALL(P2), y[2], y[0]);
+  fl_v16 odd = FL_MADD(ALL(P), y[1], ALL(P * P2) * y[3]);
+  fl_v16 even2 = FL_MADD(ALL(Q2), y[2], y[0]);
+  fl_v16 odd2 = FL_MADD(ALL(Q), y[1], ALL(Q * Q2) * y[3]);
   t[0] = y[0];
-  t[1] = a + b;
-  t[2] = a - b;
-  t[3] = c + e;
-  t[4] = c - e;
+  t[1] = even + odd;
+  t[2] = even - odd;
+  t[3] = even2 + odd2;
+  t[4] = even2 - odd2;
   t[5] = y[3];
 }
 
 INLINE void gradients3(const fl_v16 t[6], fl_v16 g[3]) {
-  fl_v16 a = t[1] + t[2], b = t[2] - t[1], c = t[3] + t[4], e = t[3] - t[4];
-  g[0] = FL_MADD(ALL(1.0 / 24), c, FL_MADD(ALL(-1.0 / 6), a, ALL(0.25) * t[0]));
-  g[1] = FL_MADD(ALL(1.0 / 12), e, ALL(1.0 / 6) * b);
-  g[2] = FL_MADD(ALL(1.0 / 6), c - a, t[5]);
+  fl_v16 even = ALL(AT_P) * (t[1] + t[2]), odd = ALL(P * AT_P) * (t[1] - t[2]);
+  fl_v16 even2 = ALL(AT_Q) * (t[3] + t[4]), odd2 = ALL(Q * AT_Q) * (t[3] - t[4]);
+  g[0] = FL_MADD(ALL(AT_0), t[0], even + even2);
+  g[1] = odd + odd2;
+  g[2] = FL_MADD(ALL(P2), even, FL_MADD(ALL(Q2), even2, t[5]));
 }
 
 /* The same in two dimensions: n x n vectors at `in`, whose rows are in_row floats apart and columns
@@ -174,6 +187,7 @@ static void spots_from(const grid *g, int64_t first, int64_t n, const float *x) 
            (size_t)((up - n) * s.channels) * sizeof(float));
 }
 
+/* Spots of n gradient patches; their pixels are also added up in g->sums. */
 static void spots_to(const grid *g, int64_t first, int64_t n, const float *y) {
   fl_image s = g->to;
   float spare[16 * 16];
@@ -186,6 +200,8 @@ static void spots_to(const grid *g, int64_t first, int64_t n, const float *y) {
           patch_of(image + (int64_t)k * s.height * s.width, s, p.top, p.left, 4, spare, &row);
       both_ways(gradients4, 4, 6, patch, row, 16, g->spots_to + t * s.channels + k, 6 * g->plane_to,
                 g->plane_to);
+      fl_v16 *sum = (fl_v16 *)(g->sums + k);
+      for (int i = 0; i < 16; i++) *sum += *(const fl_v16 *)(patch + i / 4 * row + i % 4 * 16);
     }
   }
 }
@@ -251,8 +267,8 @@ INLINE void product(const int V, bool add, int64_t depth, const float *a, int64_
   for (int64_t k = 0; k < depth; k++, a += a_step, b += n) {
     for (int v = 0; v < V; v++) line[v] = *(const fl_v16 *)(b + v * 16);
     for (int r = 0; r < HEIGHT; r++) {
-      fl_v16 one = ALL(0) + a[r * a_row];
-      for (int v = 0; v < V; v++) s[r][v] = FL_MADD(one, line[v], s[r][v]);
+      float one = a[r * a_row];
+      for (int v = 0; v < V; v++) s[r][v] = FL_MADD(ALL(one), line[v], s[r][v]);
     }
   }
   for (int r = 0; r < HEIGHT; r++)
@@ -299,18 +315,12 @@ fl_status fl_wino_bwd_data(fl_dev *d, int images, const fl_window *s, const floa
   return FEDLANE_OK;
 }
 
-/* The spot of points (1, 1) holds the plain sum of a patch, so it gives the bias its gradient. */
-static void gradients_bias(const grid *g, int64_t n, float scale, float *gbias) {
-  const float *sum = g->spots_to + 7 * g->plane_to;
-  for (int64_t t = 0; t < n; t++)
-    for (int o = 0; o < g->to.channels; o++) gbias[o] += scale * sum[t * g->to.channels + o];
-}
-
 fl_status fl_wino_bwd_weights(fl_dev *d, int images, const fl_window *s, const float *x,
                               const float *dy, float scale, float *gw, float *gbias) {
   grid g;
   FL_TRY(grid_make(d, images, s->in, s->out, s->pad, &g));
   int64_t from = s->in.channels, to = s->out.channels;
+  memset(g.sums, 0, (size_t)to * sizeof(float));
   for (int64_t first = 0; first < g.patches; first += g.all) {
     int64_t n = g.patches - first < g.all ? g.patches - first : g.all;
     spots_from(&g, first, n, x);
@@ -318,8 +328,8 @@ fl_status fl_wino_bwd_weights(fl_dev *d, int images, const fl_window *s, const f
     for (int i = 0; i < SPOTS; i++)
       products(first > 0, from, to, n, g.spots_from + i * g.plane_from, 1, from,
                g.spots_to + i * g.plane_to, g.spots_w + i * g.plane_w);
-    if (gbias) gradients_bias(&g, n, scale, gbias);
   }
   gradients_w(&g, scale, gw);
+  for (int64_t o = 0; gbias && o < to; o++) gbias[o] += scale * g.sums[o];
   return FEDLANE_OK;
 }
