@@ -1,0 +1,241 @@
+/* What only the cpu backend promises: which oneDNN kernels it gets, one thread whatever the caller
+ * does, few batch sizes, and its own loops against oneDNN and against plain ones. */
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend.h"
+#include "cpu/cpu.h"
+#include "suite.h"
+
+static float *noise(int64_t n, uint32_t seed) {
+  fl_rng rng = fl_rng_open((fl_key){.seed = seed, .purpose = FL_FOR_DATA});
+  float *x = aligned_alloc(64, (size_t)(n + 16) / 16 * 64);
+  for (int64_t i = 0; x && i < n; i++) x[i] = (float)(fl_rng_unit(&rng) - 0.5);
+  return x;
+}
+
+static fl_dev *device(void) {
+  fl_dev_options options = {0, FL_MATH_FP32};
+  fl_dev *d = NULL;
+  CU_ASSERT_EQUAL_FATAL(fl_cpu_ops.open(&options, &d), FEDLANE_OK);
+  return d;
+}
+
+static fl_window window(int in, int size, int out, int kernel, int stride, int pad) {
+  int to = (size + 2 * pad - kernel) / stride + 1;
+  return (fl_window){{in, size, size}, {out, to, to}, kernel, stride, pad};
+}
+
+/* The convolutions of cnn_dropout, cnn_fedavg, lenet, cnn_feddyn and resnet18_gn. */
+static void no_model_gets_a_slow_kernel(void) {
+  const fl_window shape[] = {
+      window(3, 32, 32, 3, 1, 0),    window(32, 30, 64, 3, 1, 0),  window(1, 28, 32, 3, 1, 0),
+      window(32, 26, 64, 3, 1, 0),   window(1, 28, 32, 5, 1, 2),   window(32, 14, 64, 5, 1, 2),
+      window(3, 32, 6, 5, 1, 0),     window(1, 28, 6, 5, 1, 2),    window(6, 14, 16, 5, 1, 0),
+      window(3, 32, 64, 5, 1, 0),    window(64, 14, 64, 5, 1, 0),  window(3, 32, 64, 3, 1, 1),
+      window(64, 32, 64, 3, 1, 1),   window(64, 32, 128, 3, 2, 1), window(64, 32, 128, 1, 2, 0),
+      window(128, 16, 128, 3, 1, 1), window(256, 8, 256, 3, 1, 1), window(256, 8, 512, 3, 2, 1),
+      window(512, 4, 512, 3, 1, 1)};
+  fl_dev *d = device();
+  for (int i = 0; i < FL_COUNT(shape); i++)
+    for (int pass = FL_PASS_FWD; pass <= FL_PASS_BWD_WEIGHTS; pass++) {
+      fl_nn_conv *conv = NULL;
+      bool bias = pass != FL_PASS_BWD_DATA;
+      CU_ASSERT_EQUAL_FATAL(fl_nn_conv_get(d->nn, (fl_pass)pass, 3, bias, &shape[i], &conv),
+                            FEDLANE_OK);
+      CU_ASSERT_NOT_EQUAL(strncmp(fl_nn_conv_name(conv), "ref", 3), 0);
+    }
+  fl_cpu_ops.close(&d);
+}
+
+static void primitives_are_made_once(void) {
+  fl_window s = window(3, 9, 16, 3, 1, 1);
+  fl_dev *d = device();
+  fl_nn_conv *first = NULL, *again = NULL, *other = NULL;
+  CU_ASSERT_EQUAL(fl_nn_conv_get(d->nn, FL_PASS_FWD, 4, true, &s, &first), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fl_nn_conv_get(d->nn, FL_PASS_FWD, 4, true, &s, &again), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fl_nn_conv_get(d->nn, FL_PASS_FWD, 5, true, &s, &other), FEDLANE_OK);
+  CU_ASSERT_PTR_EQUAL(first, again);
+  CU_ASSERT_PTR_NOT_EQUAL(first, other);
+  fl_cpu_ops.close(&d);
+}
+
+/* Everything that oneDNN computes, from a device opened by the caller's thread. */
+enum { OUT = 4 * 32 * 8 * 8 + 4 * 5 * 8 * 8 + 5 * 32 * 25 + 32 + 9 * 40 + 9 * 300 + 40 * 300 };
+static void compute(float *out) {
+  fl_dev *d = device();
+  fl_window s = window(5, 8, 32, 5, 1, 2);
+  fl_batch b = {1, 4, &(int32_t){4}};
+  float *x = noise(4 * 5 * 64, 1), *y = noise(4 * 32 * 64, 2), *w = noise(5 * 32 * 25, 3);
+  float *a = noise(9 * 300, 4), *e = noise(9 * 40, 5), *v = noise(40 * 300, 6), *at = out;
+  memset(out, 0, OUT * sizeof *out);
+  fl_cpu_conv_fwd(d, b, &s, (fl_cspan){x, 0}, (fl_cspan){w, 0}, (fl_cspan){w, 0}, (fl_span){at, 0});
+  at += 4 * 32 * 64;
+  fl_cpu_conv_bwd_data(d, b, &s, (fl_cspan){y, 0}, (fl_cspan){w, 0}, (fl_span){at, 0});
+  at += 4 * 5 * 64;
+  fl_cpu_conv_bwd_weights(d, b, &s, (fl_cspan){x, 0}, (fl_cspan){y, 0}, fl_all(1), (fl_span){at, 0},
+                          (fl_span){at + 5 * 32 * 25, 0});
+  at += 5 * 32 * 25 + 32;
+  fl_nn_gemm(false, true, 9, 40, 300, 1, a, v, 0, at);
+  at += 9 * 40;
+  fl_nn_gemm(false, false, 9, 300, 40, 1, e, v, 0, at);
+  at += 9 * 300;
+  fl_nn_gemm(true, false, 40, 300, 9, 1, e, a, 0, at);
+  free(x), free(y), free(w), free(a), free(e), free(v);
+  fl_cpu_ops.close(&d);
+}
+
+static void threads_do_not_change_bits(void) {
+  float *outside = noise(OUT, 7), *alone = noise(OUT, 8), *team[3];
+  for (int i = 0; i < 3; i++) team[i] = noise(OUT, 9);
+  int before = omp_get_max_threads();
+  omp_set_num_threads(3);
+  compute(outside);
+  CU_ASSERT_EQUAL(omp_get_max_threads(), 3);
+#pragma omp parallel num_threads(1)
+  compute(alone);
+#pragma omp parallel num_threads(3)
+  compute(team[omp_get_thread_num()]);
+  omp_set_num_threads(before);
+  CU_ASSERT_EQUAL(memcmp(outside, alone, OUT * sizeof(float)), 0);
+  for (int i = 0; i < 3; i++) {
+    CU_ASSERT_EQUAL(memcmp(outside, team[i], OUT * sizeof(float)), 0);
+    free(team[i]);
+  }
+  CU_ASSERT(isnormal(outside[0]));
+  free(outside), free(alone);
+}
+
+static void four_batch_sizes_are_enough(void) {
+  for (int B = 1; B <= 50; B++) {
+    int sizes = 0, last = 0;
+    for (int32_t rows = 0; rows <= B; rows++) {
+      int used = fl_rows_used((fl_batch){1, B, &rows}, 0);
+      CU_ASSERT(used >= rows && used <= B);
+      CU_ASSERT(rows > 0 || used == 0);
+      sizes += used != last;
+      last = used;
+    }
+    CU_ASSERT_EQUAL(last, B);
+    CU_ASSERT(sizes <= 4);
+  }
+}
+
+static double distance(int64_t n, const float *a, const float *b) {
+  double most = 0, size = 0;
+  for (int64_t i = 0; i < n; i++) {
+    most = fmax(most, fabs((double)a[i] - b[i]));
+    size = fmax(size, fabs((double)b[i]));
+  }
+  return most / size;
+}
+
+/* Blocks that end inside an image, patches over every edge, more blocks than one. */
+static void winograd_agrees_with_onednn(void) {
+  const fl_window shape[] = {window(16, 9, 16, 3, 1, 0), window(32, 13, 48, 3, 1, 1),
+                             window(48, 8, 16, 3, 1, 2), window(32, 30, 64, 3, 1, 0)};
+  enum { IMAGES = 3 };
+  fl_dev *d = device();
+  for (int i = 0; i < FL_COUNT(shape); i++) {
+    const fl_window *s = &shape[i];
+    int64_t nx = IMAGES * fl_image_size(s->in), ny = IMAGES * fl_image_size(s->out);
+    int64_t nw = (int64_t)s->in.channels * s->out.channels * 9;
+    float *x = noise(nx, 1), *y = noise(ny, 2), *w = noise(nw, 3), *bias = noise(64, 4);
+    float *a = noise(nx + ny + nw, 5), *b = noise(nx + ny + nw, 6), *ga = calloc(64, sizeof *ga);
+    float *gb = calloc(64, sizeof *gb);
+    fl_nn_conv *conv = NULL;
+    CU_ASSERT_TRUE(fl_wino_fits(s));
+    fl_wino_fwd(d, IMAGES, s, x, w, bias, a);
+    fl_nn_conv_get(d->nn, FL_PASS_FWD, IMAGES, true, s, &conv);
+    fl_nn_conv_run(d->nn, conv, x, w, bias, b);
+    CU_ASSERT(distance(ny, a, b) < 1e-5);
+    fl_wino_bwd_data(d, IMAGES, s, y, w, a);
+    fl_nn_conv_get(d->nn, FL_PASS_BWD_DATA, IMAGES, false, s, &conv);
+    fl_nn_conv_run(d->nn, conv, b, w, NULL, y);
+    CU_ASSERT(distance(nx, a, b) < 1e-5);
+    memset(a, 0, (size_t)nw * sizeof *a);
+    fl_wino_bwd_weights(d, IMAGES, s, x, y, 1, a, ga);
+    fl_nn_conv_get(d->nn, FL_PASS_BWD_WEIGHTS, IMAGES, true, s, &conv);
+    fl_nn_conv_run(d->nn, conv, x, b, gb, y);
+    CU_ASSERT(distance(nw, a, b) < 1e-5);
+    CU_ASSERT(distance(s->out.channels, ga, gb) < 1e-5);
+    free(x), free(y), free(w), free(bias), free(a), free(b), free(ga), free(gb);
+  }
+  fl_cpu_ops.close(&d);
+}
+
+/* Rows, columns and outputs that fill no tile, and more rows than a chunk. */
+static void dense_has_no_edges(void) {
+  const int shape[][3] = {{1, 1, 1}, {4, 17, 3}, {5, 513, 4}, {41, 1030, 9}};
+  fl_dev *d = device();
+  for (int i = 0; i < FL_COUNT(shape); i++) {
+    int B = shape[i][0], I = shape[i][1], O = shape[i][2];
+    float *x = noise(B * I, 1), *w = noise(I * O, 2), *bias = noise(O, 3), *y = noise(B * O, 4);
+    float *want = noise(B * O, 5);
+    fl_batch b = {1, B, &(int32_t){B}};
+    CU_ASSERT_EQUAL(fl_cpu_dense_fwd(d, b, I, O, (fl_cspan){x, 0}, (fl_cspan){w, 0},
+                                     (fl_cspan){bias, 0}, (fl_span){y, 0}),
+                    FEDLANE_OK);
+    for (int k = 0; k < B * O; k++) {
+      double sum = bias[k % O];
+      for (int j = 0; j < I; j++) sum += (double)x[k / O * I + j] * w[k % O * I + j];
+      want[k] = (float)sum;
+    }
+    CU_ASSERT(distance(B * O, y, want) < 1e-6);
+    free(x), free(w), free(bias), free(y), free(want);
+  }
+  fl_cpu_ops.close(&d);
+}
+
+static void words_are_the_stream(void) {
+  fl_key key = {1, FL_FOR_NOISE, 3, 4, 5, 6, 7};
+  const uint32_t first[] = {0, 16, 0xFFFFFFF8u};
+  for (int i = 0; i < FL_COUNT(first); i++) {
+    uint32_t words[FL_WORDS];
+    fl_cpu_words(&key, first[i], words);
+    for (uint32_t k = 0; k < FL_WORDS; k++)
+      CU_ASSERT_EQUAL(words[k], fl_rng_block(&key, first[i] + k / 4).v[k % 4]);
+  }
+}
+
+static void memory_is_aligned_and_bounded(void) {
+  const int64_t size[] = {0, 1, 100, 1 << 20, 5 << 20};
+  fl_dev *d = device();
+  void *at = NULL;
+  int64_t room = 0;
+  for (int i = 0; i < FL_COUNT(size); i++) {
+    CU_ASSERT_EQUAL_FATAL(fl_cpu_ops.alloc(d, size[i], &at), FEDLANE_OK);
+    CU_ASSERT_EQUAL((uintptr_t)at % 64, 0);
+    memset(at, 1, (size_t)size[i]);
+    fl_cpu_ops.release(d, &at);
+    CU_ASSERT_PTR_NULL(at);
+  }
+  CU_ASSERT_EQUAL(fl_cpu_ops.alloc(d, INT64_MAX, &at), FEDLANE_MEMORY);
+  CU_ASSERT_EQUAL(fl_cpu_ops.room(d, &room), FEDLANE_OK);
+  CU_ASSERT(room > 1 << 20);
+  fl_cpu_ops.close(&d);
+  CU_ASSERT_PTR_NULL(d);
+}
+
+static void only_fp32(void) {
+  fl_dev_options options = {0, FL_MATH_BF16};
+  fl_dev *d = NULL;
+  CU_ASSERT_EQUAL(fl_cpu_ops.open(&options, &d), FEDLANE_UNSUPPORTED);
+  CU_ASSERT_PTR_NULL(d);
+}
+
+static const fl_test tests[] = {
+    {"no model gets a slow kernel", no_model_gets_a_slow_kernel},
+    {"primitives are made once", primitives_are_made_once},
+    {"threads do not change bits", threads_do_not_change_bits},
+    {"four batch sizes are enough", four_batch_sizes_are_enough},
+    {"winograd agrees with onednn", winograd_agrees_with_onednn},
+    {"dense has no edges", dense_has_no_edges},
+    {"words are the stream", words_are_the_stream},
+    {"memory is aligned and bounded", memory_is_aligned_and_bounded},
+    {"only fp32", only_fp32},
+};
+
+FL_SUITE_MAIN("cpu", tests)
