@@ -1,5 +1,6 @@
 #include "backend.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* `auto` takes the first that can be opened. */
@@ -13,13 +14,18 @@ const fl_catalogue fl_backends = {"backend", "computes on a kind of device", ent
 
 static fl_status unknown(const char *device) {
   const char *name[FL_COUNT(entry) + 1] = {"auto"};
+  char names[256] = "auto";
   if (strncmp(device, "cuda", 4) == 0 && (device[4] == 0 || device[4] == ':'))
     return fl_fail(FEDLANE_UNSUPPORTED, "device is '%s', but this build of fedlane has no CUDA",
                    device);
-  for (int i = 0; i < FL_COUNT(entry); i++) name[i + 1] = entry[i]->name;
+  for (int i = 0; i < FL_COUNT(entry); i++) {
+    size_t used = strlen(names);
+    name[i + 1] = entry[i]->name;
+    snprintf(names + used, sizeof names - used, ", %s", entry[i]->name);
+  }
   const char *nearest = fl_nearest(device, FL_COUNT(name), name);
   if (nearest) return fl_fail(FEDLANE_USAGE, "no device '%s'; did you mean '%s'?", device, nearest);
-  return fl_fail(FEDLANE_USAGE, "no device '%s'; this build has auto, cpu and ref", device);
+  return fl_fail(FEDLANE_USAGE, "no device '%s'; this build has %s", device, names);
 }
 
 static fl_status choose(const char *device, const fl_ops **out) {

@@ -40,7 +40,7 @@ static void refuses(const char *device, fl_precision precision, int threads, fl_
 static void test_refusals(void) {
   refuses("cpi", FL_MATH_FP32, 1, FEDLANE_USAGE, "no device 'cpi'; did you mean 'cpu'?");
   refuses("aut", FL_MATH_FP32, 1, FEDLANE_USAGE, "did you mean 'auto'?");
-  refuses("quantum", FL_MATH_FP32, 1, FEDLANE_USAGE, "this build has auto, cpu and ref");
+  refuses("quantum", FL_MATH_FP32, 1, FEDLANE_USAGE, "this build has auto, cpu, ref");
   refuses("", FL_MATH_FP32, 1, FEDLANE_USAGE, "no device ''");
   refuses("cpu", FL_MATH_FP32, -1, FEDLANE_USAGE, "threads is -1; it must lie in 0 .. 256");
   refuses("cpu", FL_MATH_FP32, 257, FEDLANE_USAGE, "threads is 257");
