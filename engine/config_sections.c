@@ -181,11 +181,16 @@ static const fl_param server[] = {
     {.name = "lr",
      .type = FL_REAL,
      .offset = offsetof(fl_server_args, lr),
-     .dflt = 1,
      .lo = 0,
      .hi = INFINITY,
-     .flags = FL_LO_OPEN,
-     .help = "learning rate of the server's step"},
+     .help = "learning rate of the server's step; 0: the algorithm's usual, 1 or, for adaptive "
+             "servers, 0.01"},
+    {.name = "weighting",
+     .type = FL_CHOICE,
+     .offset = offsetof(fl_server_args, weighting),
+     .text = "auto,examples,uniform",
+     .help =
+         "weight of a client in the mean: its examples, or all alike; auto: the algorithm's own"},
 };
 
 static const fl_param eval[] = {

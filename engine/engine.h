@@ -18,14 +18,14 @@ typedef struct fl_lanes {
   fl_dev *dev;
   int C, width; /* seats taken; seats there are */
   int64_t P;
-  double lr;                   /* the round's local learning rate */
-  uint32_t *client, *nth;      /* (host) [width] client number, occurrence in this cohort */
-  int32_t *rank;               /* (host) [width] place in the sampled cohort */
-  int32_t *n_example, *n_step; /* (host) [width] training examples; steps to take, descending */
-  fl_span w;              /* weights; once training has ended up[0] takes their place */
-  fl_span up[FL_UPDATES]; /* updates to mix; up[0] is w */
-  fl_span slot[FL_SLOTS]; /* the clients' own vectors */
-  fl_cspan w0;            /* the round's global weights, stride 0 */
+  double lr;                    /* the round's local learning rate */
+  uint32_t *client, *nth;       /* (host) [width] client number, occurrence in this cohort */
+  int32_t *rank;                /* (host) [width] place in the sampled cohort */
+  int32_t *n_example, *n_step;  /* (host) [width] training examples; steps to take, descending */
+  fl_span w;                    /* weights; once training has ended up[0] takes their place */
+  fl_span up[FL_UPDATES];       /* updates to mix; up[0] is w */
+  fl_span slot[FL_SLOTS];       /* the clients' own vectors */
+  fl_cspan w0;                  /* the round's global weights, stride 0 */
   fl_cspan broadcast[FL_SLOTS]; /* server slots that travelled with them, stride 0 */
   float *coef;                  /* (host) [width] scratch for per-lane factors */
 } fl_lanes;
@@ -46,7 +46,7 @@ typedef enum fl_weighting { FL_BY_EXAMPLES, FL_UNIFORM } fl_weighting;
 typedef struct fl_algorithm {
   fl_record record;
   fl_weighting weighting;
-  double server_lr;               /* used when the configuration's server.lr is 0 */
+  double server_lr;   /* used when the configuration's server.lr is 0 */
   bool full_gradient; /* one step a round, from the gradient over all of a client's examples */
   int n_server_slot, n_broadcast; /* vectors the server keeps; the first n_broadcast travel */
   int n_client_slot, n_update;    /* vectors kept a client; vectors sent a client, at least 1 */

@@ -13,7 +13,7 @@ static fl_quadratics q;
 /* A linear model without a bias; each local step takes all of a client's rows. */
 static const char *const setting =
     "seed: 3\n"
-    "device: %s\n"
+    "device: %s\nthreads: 1\n"
     "data: {format: safetensors, path: %s, normalise: none, partition: natural}\n"
     "model: {layers: [{dense: 1, no_bias: true}]}\n"
     "algorithm: {name: %s}\n"

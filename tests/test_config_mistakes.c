@@ -114,7 +114,7 @@ static void all_mistakes_at_once_in_order(void) {
       "seed=z",
       "c.yaml:1: train.lr is -1; it must lie in (0, inf)\n"
       "c.yaml:1: train.rounds is 0; it must lie in [1, 1000000000]\n"
-      "c.yaml:2: server.lr is x; it must be a number in (0, inf)\n"
+      "c.yaml:2: server.lr is x; it must be a number in [0, inf)\n"
       "c.yaml:3: data.path names the variable $FEDLANE_NOT_SET, which is not set\n"
       "c.yaml:4: model has both name and layers; it takes one of them\n"
       "c.yaml:5: output has '${' without a name and '}' after it; write $$ for a '$'\n"
