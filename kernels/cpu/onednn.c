@@ -117,9 +117,10 @@ static dnnl_format_tag_t image_tag(int channels) {
   return fl_beside(channels) == 16 ? dnnl_nChw16c : dnnl_nchw;
 }
 
-/* Asks for a convolution whose tensors have the given layouts. *out NULL: there is none. */
-static dnnl_status_t ask(fl_nn *nn, const conv_key *key, dnnl_alg_kind_t how, const layout *want,
+/* Asks for a convolution whose tensors have the given layouts. */
+static dnnl_status_t ask(fl_nn *nn, const conv_key *key, const layout *want,
                          dnnl_primitive_desc_t *out) {
+  const dnnl_alg_kind_t how = dnnl_convolution_direct;
   const fl_window *s = &key->s;
   dnnl_dims_t stride = {s->stride, s->stride}, pad = {s->pad, s->pad};
   layout_ref x = layout_of(&want[X]), w = layout_of(&want[W]), y = layout_of(&want[Y]);
@@ -161,28 +162,17 @@ static bool is_slow(dnnl_primitive_desc_t pd) {
   return !strncmp(name_of(pd), "ref", 3) || !strncmp(name_of(pd), "gemm", 4);
 }
 
-/* The first way that is not slow, or else the last: Winograd and direct on the private order, then
- * direct on whatever order oneDNN likes. A fixed rule of the shape, so that bits repeat. */
+/* The private order where oneDNN has a fast kernel for it, else whatever order it likes. A fixed
+ * rule of the shape, so that bits repeat. Winograd is ours (winograd.c). */
 static fl_status choose(fl_nn *nn, const conv_key *key, const layout *own, const layout *any,
                         dnnl_primitive_desc_t *out) {
-  const fl_window *s = &key->s;
-  bool wino = s->kernel == 3 && s->stride == 1 && s->in.channels % 16 == 0 &&
-              s->out.channels % 16 == 0 && s->out.height >= 8 && s->out.width >= 8;
-  struct {
-    dnnl_alg_kind_t how;
-    const layout *want;
-  } way[] = {{dnnl_convolution_winograd, own},
-             {dnnl_convolution_direct, own},
-             {dnnl_convolution_direct, any}};
-  dnnl_status_t status = dnnl_unimplemented;
-  for (int i = wino ? 0 : 1; i < 3; i++) {
-    status = ask(nn, key, way[i].how, way[i].want, out);
-    if (status != dnnl_success) continue;
-    if (i == 2 || !is_slow(*out)) return FEDLANE_OK;
+  if (ask(nn, key, own, out) == dnnl_success) {
+    if (!is_slow(*out)) return FEDLANE_OK;
     dnnl_primitive_desc_destroy(*out);
   }
-  return fl_fail(FEDLANE_DEVICE, "oneDNN has no convolution %d -> %d with kernel %d (status %d)",
-                 s->in.channels, s->out.channels, s->kernel, (int)status);
+  *out = NULL;
+  NN_TRY(ask(nn, key, any, out));
+  return FEDLANE_OK;
 }
 
 /* Makes one side: the caller's layout against the one that the primitive asks for. */

@@ -12,7 +12,7 @@ enum {
   SPOTS = 36,
   HEIGHT = 8,          /* rows of a product that are worked on together */
   CACHE = 768 << 10,   /* bytes of spots in a block */
-  WEIGHTS = 128 * 128, /* pairs of channels up to which the weights' spots are cheap enough */
+  WEIGHTS = 256 * 256, /* pairs of channels up to which the weights' spots are cheap enough */
 };
 
 #define INLINE static inline __attribute__((always_inline))
@@ -22,7 +22,7 @@ enum {
 bool fl_wino_fits(const fl_window *s) {
   return s->kernel == 3 && s->stride == 1 && s->in.channels % 16 == 0 &&
          s->out.channels % 16 == 0 && s->in.channels * s->out.channels <= WEIGHTS &&
-         s->out.height >= 7 && s->out.width >= 7;
+         s->out.height >= 4 && s->out.width >= 4;
 }
 
 /* A convolution as this file sees it: patches 6x6 are cut out of `from`, 4x4 out of `to`. */
