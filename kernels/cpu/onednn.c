@@ -37,7 +37,8 @@ static void layout_drop(layout *l) { (void)l; }
 enum { X, W, BIAS, Y, SIDES };
 
 /* One tensor: `outer` is the caller's, `inner` what the primitive works on. They are the same
- * object unless the layouts differ; then `turn` copies one into the other. */
+ * object unless the layouts differ; then one is copied into the other, by `turn` or, where it is
+ * NULL, from planes to vectors of 16 channels or back. */
 typedef struct side {
   dnnl_memory_t outer, inner;
   dnnl_primitive_t turn;
@@ -162,11 +163,18 @@ static bool is_slow(dnnl_primitive_desc_t pd) {
   return !strncmp(name_of(pd), "ref", 3) || !strncmp(name_of(pd), "gemm", 4);
 }
 
-/* The private order where oneDNN has a fast kernel for it, else whatever order it likes. A fixed
+/* oneDNN likes vectors of 16 channels, and pictures of 1 to 3 planes as what is read. */
+static bool likes(const conv_key *key) {
+  fl_image x = key->s.in, y = key->s.out;
+  bool picture = x.channels <= 3 && key->pass != FL_PASS_BWD_DATA;
+  return (fl_beside(x.channels) == 16 || picture) && fl_beside(y.channels) == 16;
+}
+
+/* The private order where oneDNN has a fast kernel for it, else whatever order it prefers. A fixed
  * rule of the shape, so that bits repeat. Winograd is ours (winograd.c). */
 static fl_status choose(fl_nn *nn, const conv_key *key, const layout *own, const layout *any,
                         dnnl_primitive_desc_t *out) {
-  if (ask(nn, key, own, out) == dnnl_success) {
+  if (likes(key) && ask(nn, key, own, out) == dnnl_success) {
     if (!is_slow(*out)) return FEDLANE_OK;
     dnnl_primitive_desc_destroy(*out);
   }
@@ -176,7 +184,8 @@ static fl_status choose(fl_nn *nn, const conv_key *key, const layout *own, const
 }
 
 /* Makes one side: the caller's layout against the one that the primitive asks for. */
-static fl_status side_make(fl_nn *nn, side *t, const layout *own, layout_ref need) {
+static fl_status side_make(fl_nn *nn, side *t, const layout *own, const layout *vectors,
+                           layout_ref need) {
   layout_ref mine = layout_of(own);
   t->used = true;
   NN_TRY(dnnl_memory_create(&t->outer, mine, nn->engine, DNNL_MEMORY_NONE));
@@ -185,6 +194,7 @@ static fl_status side_make(fl_nn *nn, side *t, const layout *own, layout_ref nee
   t->inner = NULL;
   NN_TRY(dnnl_memory_create(&t->inner, need, nn->engine, DNNL_MEMORY_NONE));
   t->inner_bytes = ((int64_t)dnnl_memory_desc_get_size(need) + 63) / 64 * 64;
+  if (dnnl_memory_desc_equal(layout_of(vectors), need)) return FEDLANE_OK;
   dnnl_primitive_desc_t pd = NULL;
   NN_TRY(dnnl_reorder_primitive_desc_create(&pd, t->read ? mine : need, nn->engine,
                                             t->read ? need : mine, nn->engine, NULL));
@@ -195,7 +205,7 @@ static fl_status side_make(fl_nn *nn, side *t, const layout *own, layout_ref nee
 }
 
 static fl_status sides_make(fl_nn *nn, fl_nn_conv *conv, dnnl_primitive_desc_t pd,
-                            const layout *own) {
+                            const layout *own, const layout *vectors) {
   static const struct {
     int side, arg;
     bool read;
@@ -219,7 +229,7 @@ static fl_status sides_make(fl_nn *nn, fl_nn_conv *conv, dnnl_primitive_desc_t p
     conv->arg[i] = role[conv->key.pass][i].arg;
     conv->side[i].read = role[conv->key.pass][i].read;
     layout_ref need = dnnl_primitive_desc_query_md(pd, role[conv->key.pass][i].query, i == BIAS);
-    FL_TRY(side_make(nn, &conv->side[i], &own[i], need));
+    FL_TRY(side_make(nn, &conv->side[i], &own[i], &vectors[i], need));
   }
   layout_ref pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
   NN_TRY(dnnl_memory_create(&conv->pad, pad, nn->engine, DNNL_MEMORY_NONE));
@@ -251,7 +261,7 @@ static fl_status conv_make(fl_nn *nn, fl_nn_conv *conv) {
   };
   dnnl_format_tag_t tag[SIDES] = {image_tag(s->in.channels), dnnl_oihw, dnnl_x,
                                   image_tag(s->out.channels)};
-  layout own[SIDES] = {0}, want[SIDES] = {0}, any[SIDES] = {0};
+  layout own[SIDES] = {0}, want[SIDES] = {0}, any[SIDES] = {0}, vectors[SIDES] = {0};
   dnnl_primitive_desc_t pd = NULL;
   fl_status status = FEDLANE_OK;
   for (int i = 0; i < SIDES; i++) {
@@ -260,18 +270,20 @@ static fl_status conv_make(fl_nn *nn, fl_nn_conv *conv) {
     layout_make(&own[i], n, dims[i], tag[i]);
     layout_make(&want[i], n, dims[i], i == W ? free_tag : tag[i]);
     layout_make(&any[i], n, dims[i], free_tag);
+    layout_make(&vectors[i], n, dims[i], i == X || i == Y ? dnnl_nChw16c : tag[i]);
   }
   FL_GO(choose(nn, &conv->key, want, any, &pd));
   strncpy(conv->name, name_of(pd), sizeof conv->name - 1);
   if (dnnl_primitive_create(&conv->primitive, pd) != dnnl_success)
     FL_GO(fl_fail(FEDLANE_DEVICE, "oneDNN cannot make the convolution %s", conv->name));
-  FL_GO(sides_make(nn, conv, pd, own));
+  FL_GO(sides_make(nn, conv, pd, own, vectors));
   FL_GO(scratch_grow(nn, conv));
 done:
   for (int i = 0; i < SIDES; i++) {
     layout_drop(&own[i]);
     layout_drop(&want[i]);
     layout_drop(&any[i]);
+    layout_drop(&vectors[i]);
   }
   if (pd) dnnl_primitive_desc_destroy(pd);
   return status;
@@ -331,10 +343,35 @@ static fl_status scratch_place(fl_nn *nn, fl_nn_conv *conv) {
   return FEDLANE_OK;
 }
 
-static fl_status turn(fl_nn *nn, const side *t) {
-  dnnl_exec_arg_t arg[2] = {{DNNL_ARG_FROM, t->read ? t->outer : t->inner},
-                            {DNNL_ARG_TO, t->read ? t->inner : t->outer}};
-  NN_TRY(dnnl_primitive_execute(t->turn, nn->stream, 2, arg));
+/* One image from planes to vectors of 16 channels, the last one filled up with zeros, or back. */
+static void turn_image(bool back, int channels, int64_t pixels, float *planes, float *vectors) {
+  int64_t whole = channels / 16 * 16 * pixels, all = (channels + 15) / 16 * 16 * pixels;
+  if (!back) memset(vectors + whole, 0, (size_t)(all - whole) * sizeof(float));
+  for (int k = 0; k < channels; k++) {
+    float *plane = planes + k * pixels, *lane = vectors + k / 16 * 16 * pixels + k % 16;
+    if (back)
+      for (int64_t p = 0; p < pixels; p++) plane[p] = lane[p * 16];
+    else
+      for (int64_t p = 0; p < pixels; p++) lane[p * 16] = plane[p];
+  }
+}
+
+static fl_status turn(fl_nn *nn, const fl_nn_conv *conv, int i) {
+  const side *t = &conv->side[i];
+  if (t->turn) {
+    dnnl_exec_arg_t arg[2] = {{DNNL_ARG_FROM, t->read ? t->outer : t->inner},
+                              {DNNL_ARG_TO, t->read ? t->inner : t->outer}};
+    NN_TRY(dnnl_primitive_execute(t->turn, nn->stream, 2, arg));
+    return FEDLANE_OK;
+  }
+  void *planes = NULL, *vectors = NULL;
+  NN_TRY(dnnl_memory_get_data_handle(t->outer, &planes));
+  NN_TRY(dnnl_memory_get_data_handle(t->inner, &vectors));
+  fl_image s = i == X ? conv->key.s.in : conv->key.s.out;
+  int64_t pixels = (int64_t)s.height * s.width, up = (s.channels + 15) / 16 * 16;
+  for (int64_t row = 0; row < conv->key.rows; row++)
+    turn_image(!t->read, s.channels, pixels, (float *)planes + row * s.channels * pixels,
+               (float *)vectors + row * up * pixels);
   return FEDLANE_OK;
 }
 
@@ -346,13 +383,13 @@ static fl_status run(fl_nn *nn, fl_nn_conv *conv, float *const at[SIDES]) {
     const side *t = &conv->side[i];
     if (!t->used) continue;
     NN_TRY(dnnl_memory_set_data_handle(t->outer, at[i]));
-    if (t->turn && t->read) FL_TRY(turn(nn, t));
+    if (t->inner_bytes > 0 && t->read) FL_TRY(turn(nn, conv, i));
     arg[n].arg = conv->arg[i];
     arg[n++].memory = t->inner;
   }
   NN_TRY(dnnl_primitive_execute(conv->primitive, nn->stream, n, arg));
   for (int i = 0; i < SIDES; i++)
-    if (conv->side[i].turn && !conv->side[i].read) FL_TRY(turn(nn, &conv->side[i]));
+    if (conv->side[i].inner_bytes > 0 && !conv->side[i].read) FL_TRY(turn(nn, conv, i));
   NN_TRY(dnnl_stream_wait(nn->stream));
   return FEDLANE_OK;
 }

@@ -10,142 +10,181 @@ typedef struct tap {
   int64_t shift;
 } tap;
 
-static tap tap_of(const fl_window *s, int h, int kh, int kw) {
-  int row = h * s->stride - s->pad + kh, column = kw - s->pad;
-  int last = column < s->in.width ? (s->in.width - 1 - column) / s->stride : -1;
-  tap out = {column < 0 ? (s->stride - 1 - column) / s->stride : 0,
-             last < s->out.width ? last + 1 : s->out.width, (int64_t)row * s->in.width + column};
-  if (row < 0 || row >= s->in.height) out.to = 0;
-  return out;
-}
-
-/* The row loops work on pixels of `beside` channels and are inlined with that a constant. Input
- * pixels lie `stride` pixels apart. */
-#define FL_ROW static inline __attribute__((always_inline)) void
-
-FL_ROW max_fwd(const int beside, tap t, int64_t stride, const float *restrict x,
-               float *restrict y) {
-  for (int64_t v = t.from; v < t.to; v++) {
-    const float *in = x + (t.shift + v * stride) * beside;
-    __builtin_prefetch(in + 1024);
-#pragma omp simd
-    for (int k = 0; k < beside; k++) {
-      float a = in[k], b = y[v * beside + k];
-      y[v * beside + k] = a > b || a != a ? a : b;
-    }
-  }
-}
-
-FL_ROW sum_fwd(const int beside, tap t, int64_t stride, const float *restrict x,
-               float *restrict y) {
-  for (int64_t v = t.from; v < t.to; v++) {
-    const float *in = x + (t.shift + v * stride) * beside;
-#pragma omp simd
-    for (int k = 0; k < beside; k++) y[v * beside + k] += in[k];
-  }
-}
-
-/* rest: the gradients that no pixel has taken yet. A NaN equals anything here, so it travels. */
-FL_ROW max_bwd(const int beside, tap t, int64_t stride, const float *restrict x,
-               const float *restrict y, float *restrict rest, float *restrict dx) {
-  for (int64_t v = t.from; v < t.to; v++) {
-    int64_t in = (t.shift + v * stride) * beside, out = v * beside;
-    __builtin_prefetch(x + in + 1024);
-#pragma omp simd
-    for (int k = 0; k < beside; k++) {
-      float gradient = rest[out + k];
-      bool found = !(x[in + k] < y[out + k]);
-      dx[in + k] += found ? gradient : 0;
-      rest[out + k] = found ? 0 : gradient;
-    }
-  }
-}
-
-FL_ROW sum_bwd(const int beside, tap t, int64_t stride, const float *restrict dy,
-               float *restrict dx) {
-  for (int64_t v = t.from; v < t.to; v++) {
-    float *in = dx + (t.shift + v * stride) * beside;
-#pragma omp simd
-    for (int k = 0; k < beside; k++) in[k] += dy[v * beside + k];
-  }
-}
-
-static void row_fwd(const fl_window *s, fl_pooling kind, int h, const float *x, float *y) {
-  int beside = fl_beside(s->in.channels), n = s->out.width * beside;
-  float share = 1.0f / (float)(s->kernel * s->kernel);
-  for (int i = 0; i < n; i++) y[i] = kind == FL_POOL_MAX ? -INFINITY : 0;
-  for (int kh = 0; kh < s->kernel; kh++)
-    for (int kw = 0; kw < s->kernel; kw++) {
-      tap t = tap_of(s, h, kh, kw);
-      if (kind == FL_POOL_MAX && beside == 16)
-        max_fwd(16, t, s->stride, x, y);
-      else if (kind == FL_POOL_MAX)
-        max_fwd(1, t, s->stride, x, y);
-      else if (beside == 16)
-        sum_fwd(16, t, s->stride, x, y);
-      else
-        sum_fwd(1, t, s->stride, x, y);
-    }
-  for (int i = 0; kind == FL_POOL_AVERAGE && i < n; i++) y[i] *= share;
-}
-
-static void row_bwd(const fl_window *s, fl_pooling kind, int h, const float *x, const float *y,
-                    const float *dy, float *rest, float *dx) {
-  int beside = fl_beside(s->in.channels), n = s->out.width * beside;
-  float share = kind == FL_POOL_MAX ? 1 : 1.0f / (float)(s->kernel * s->kernel);
-  for (int i = 0; i < n; i++) rest[i] = dy[i] * share;
-  for (int kh = 0; kh < s->kernel; kh++)
-    for (int kw = 0; kw < s->kernel; kw++) {
-      tap t = tap_of(s, h, kh, kw);
-      if (kind == FL_POOL_MAX && beside == 16)
-        max_bwd(16, t, s->stride, x, y, rest, dx);
-      else if (kind == FL_POOL_MAX)
-        max_bwd(1, t, s->stride, x, y, rest, dx);
-      else if (beside == 16)
-        sum_bwd(16, t, s->stride, rest, dx);
-      else
-        sum_bwd(1, t, s->stride, rest, dx);
-    }
-}
-
-/* Sizes of what a pool walks over: groups of planes, and rows of output pixels. */
-typedef struct extent {
-  int groups;
+/* What a pool walks over: groups of planes, rows of output pixels, and places of the window. */
+typedef struct plan {
+  const fl_window *s;
+  fl_pooling kind;
+  int groups, beside;
   int64_t in, out, row; /* floats a group, and an output row */
-} extent;
+  float *rest;          /* scratch: an output row */
+  tap *column;          /* scratch: the taps of a window's first row, for input row 0 */
+} plan;
 
-static extent extent_of(const fl_window *s) {
+static fl_status plan_make(fl_dev *d, const fl_window *s, fl_pooling kind, plan *out) {
   int beside = fl_beside(s->in.channels);
-  extent e = {s->in.channels / beside, (int64_t)s->in.height * s->in.width * beside,
-              (int64_t)s->out.height * s->out.width * beside, (int64_t)s->out.width * beside};
-  return e;
+  plan p = {.s = s, .kind = kind, .groups = s->in.channels / beside, .beside = beside};
+  void *scratch = NULL;
+  p.in = (int64_t)s->in.height * s->in.width * beside;
+  p.out = (int64_t)s->out.height * s->out.width * beside;
+  p.row = (int64_t)s->out.width * beside;
+  FL_TRY(fl_cpu_scratch(d, p.row * (int64_t)sizeof(float) + s->kernel * (int64_t)sizeof(tap) + 64,
+                        &scratch));
+  p.column = scratch;
+  p.rest = (float *)(p.column + s->kernel);
+  for (int kw = 0; kw < s->kernel; kw++) {
+    int column = kw - s->pad;
+    int last = column < s->in.width ? (s->in.width - 1 - column) / s->stride : -1;
+    p.column[kw] = (tap){column < 0 ? (s->stride - 1 - column) / s->stride : 0,
+                         last < s->out.width ? last + 1 : s->out.width, column};
+  }
+  *out = p;
+  return FEDLANE_OK;
+}
+
+/* The input rows that output row h sees are first .. end-1. */
+static void rows_of(const fl_window *s, int h, int *first, int *end) {
+  int top = h * s->stride - s->pad;
+  *first = top > 0 ? top : 0;
+  *end = top + s->kernel < s->in.height ? top + s->kernel : s->in.height;
+}
+
+static tap tap_at(const plan *p, int row, int kw) {
+  tap t = p->column[kw];
+  t.shift += (int64_t)row * p->s->in.width;
+  return t;
+}
+
+/* The row loops come in two shapes: pixels of 16 channels, and single planes. Both are written so
+ * that they become vector code without branches on the data. */
+enum { V = 16, AHEAD = 64 /* pixels */ };
+
+static inline float larger(float a, float b) { return a > b || a != a ? a : b; }
+
+static void max_fwd(const plan *p, tap t, const float *restrict x, float *restrict y) {
+  int64_t stride = p->s->stride;
+  const float *from = x + t.shift * p->beside;
+  if (p->beside == 1) {
+#pragma omp simd
+    for (int64_t v = t.from; v < t.to; v++) y[v] = larger(from[v * stride], y[v]);
+    return;
+  }
+  for (int64_t v = t.from; v < t.to; v++) {
+    const float *in = from + v * stride * V;
+    __builtin_prefetch(in + AHEAD * V);
+#pragma omp simd
+    for (int k = 0; k < V; k++) y[v * V + k] = larger(in[k], y[v * V + k]);
+  }
+}
+
+static void sum_fwd(const plan *p, tap t, const float *restrict x, float *restrict y) {
+  int64_t stride = p->s->stride;
+  const float *from = x + t.shift * p->beside;
+  if (p->beside == 1) {
+#pragma omp simd
+    for (int64_t v = t.from; v < t.to; v++) y[v] += from[v * stride];
+    return;
+  }
+  for (int64_t v = t.from; v < t.to; v++)
+#pragma omp simd
+    for (int k = 0; k < V; k++) y[v * V + k] += from[v * stride * V + k];
+}
+
+/* rest: the gradients that no pixel has taken yet; the first pixel that equals the largest takes
+ * it. A NaN equals anything here, so it travels. */
+static void max_bwd(const plan *p, tap t, const float *restrict x, const float *restrict y,
+                    float *restrict rest, float *restrict dx) {
+  int64_t stride = p->s->stride;
+  const float *from = x + t.shift * p->beside;
+  float *to = dx + t.shift * p->beside;
+  if (p->beside == 1) {
+#pragma omp simd
+    for (int64_t v = t.from; v < t.to; v++) {
+      bool found = !(from[v * stride] < y[v]);
+      to[v * stride] += found ? rest[v] : 0;
+      rest[v] = found ? 0 : rest[v];
+    }
+    return;
+  }
+  for (int64_t v = t.from; v < t.to; v++) {
+    const float *in = from + v * stride * V;
+    float *out = to + v * stride * V, *left = rest + v * V;
+    __builtin_prefetch(in + AHEAD * V);
+#pragma omp simd
+    for (int k = 0; k < V; k++) {
+      bool found = !(in[k] < y[v * V + k]);
+      out[k] += found ? left[k] : 0;
+      left[k] = found ? 0 : left[k];
+    }
+  }
+}
+
+static void sum_bwd(const plan *p, tap t, const float *restrict dy, float *restrict dx) {
+  int64_t stride = p->s->stride;
+  float *to = dx + t.shift * p->beside;
+  if (p->beside == 1) {
+#pragma omp simd
+    for (int64_t v = t.from; v < t.to; v++) to[v * stride] += dy[v];
+    return;
+  }
+  for (int64_t v = t.from; v < t.to; v++)
+#pragma omp simd
+    for (int k = 0; k < V; k++) to[v * stride * V + k] += dy[v * V + k];
+}
+
+static void row_fwd(const plan *p, int h, const float *x, float *y) {
+  const fl_window *s = p->s;
+  float share = 1.0f / (float)(s->kernel * s->kernel);
+  int first, end;
+  rows_of(s, h, &first, &end);
+  for (int64_t i = 0; i < p->row; i++) y[i] = p->kind == FL_POOL_MAX ? -INFINITY : 0;
+  for (int row = first; row < end; row++)
+    for (int kw = 0; kw < s->kernel; kw++)
+      if (p->kind == FL_POOL_MAX)
+        max_fwd(p, tap_at(p, row, kw), x, y);
+      else
+        sum_fwd(p, tap_at(p, row, kw), x, y);
+  for (int64_t i = 0; p->kind == FL_POOL_AVERAGE && i < p->row; i++) y[i] *= share;
+}
+
+static void row_bwd(const plan *p, int h, const float *x, const float *y, const float *dy,
+                    float *dx) {
+  const fl_window *s = p->s;
+  float share = p->kind == FL_POOL_MAX ? 1 : 1.0f / (float)(s->kernel * s->kernel);
+  int first, end;
+  rows_of(s, h, &first, &end);
+  for (int64_t i = 0; i < p->row; i++) p->rest[i] = dy[i] * share;
+  for (int row = first; row < end; row++)
+    for (int kw = 0; kw < s->kernel; kw++)
+      if (p->kind == FL_POOL_MAX)
+        max_bwd(p, tap_at(p, row, kw), x, y, p->rest, dx);
+      else
+        sum_bwd(p, tap_at(p, row, kw), p->rest, dx);
 }
 
 fl_status fl_cpu_pool_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_pooling kind, fl_cspan x,
                           fl_span y) {
-  (void)d;
-  extent e = extent_of(s);
+  plan p;
+  FL_TRY(plan_make(d, s, kind, &p));
   for (int c = 0; c < b.C; c++)
-    for (int64_t g = 0; g < (int64_t)fl_rows_used(b, c) * e.groups; g++)
+    for (int64_t g = 0; g < (int64_t)fl_rows_used(b, c) * p.groups; g++)
       for (int h = 0; h < s->out.height; h++)
-        row_fwd(s, kind, h, fl_lane(x, c) + g * e.in, fl_lane_out(y, c) + g * e.out + h * e.row);
+        row_fwd(&p, h, fl_lane(x, c) + g * p.in, fl_lane_out(y, c) + g * p.out + h * p.row);
   return FEDLANE_OK;
 }
 
 fl_status fl_cpu_pool_bwd(fl_dev *d, fl_batch b, const fl_window *s, fl_pooling kind, fl_cspan x,
                           fl_cspan y, fl_cspan dy, fl_span dx) {
-  extent e = extent_of(s);
+  plan p;
   bool max = kind == FL_POOL_MAX;
-  void *rest = NULL;
-  FL_TRY(fl_cpu_scratch(d, e.row * (int64_t)sizeof(float), &rest));
+  FL_TRY(plan_make(d, s, kind, &p));
   for (int c = 0; c < b.C; c++)
-    for (int64_t g = 0; g < (int64_t)fl_rows_used(b, c) * e.groups; g++) {
-      float *to = fl_lane_out(dx, c) + g * e.in;
-      memset(to, 0, (size_t)e.in * sizeof(float));
+    for (int64_t g = 0; g < (int64_t)fl_rows_used(b, c) * p.groups; g++) {
+      float *to = fl_lane_out(dx, c) + g * p.in;
+      memset(to, 0, (size_t)p.in * sizeof(float));
       for (int h = 0; h < s->out.height; h++) {
-        int64_t row = g * e.out + h * e.row;
-        row_bwd(s, kind, h, max ? fl_lane(x, c) + g * e.in : NULL, max ? fl_lane(y, c) + row : NULL,
-                fl_lane(dy, c) + row, rest, to);
+        int64_t row = g * p.out + h * p.row;
+        row_bwd(&p, h, max ? fl_lane(x, c) + g * p.in : NULL, max ? fl_lane(y, c) + row : NULL,
+                fl_lane(dy, c) + row, to);
       }
     }
   return FEDLANE_OK;
