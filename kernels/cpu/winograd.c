@@ -11,7 +11,7 @@
 enum {
   SPOTS = 36,
   HEIGHT = 8,          /* rows of a product that are worked on together */
-  CACHE = 768 << 10,   /* bytes of spots in a block */
+  CACHE = 576 << 10,   /* bytes of spots in a block */
   WEIGHTS = 256 * 256, /* pairs of channels up to which the weights' spots are cheap enough */
 };
 
@@ -200,8 +200,12 @@ static void spots_to(const grid *g, int64_t first, int64_t n, const float *y) {
           patch_of(image + (int64_t)k * s.height * s.width, s, p.top, p.left, 4, spare, &row);
       both_ways(gradients4, 4, 6, patch, row, 16, g->spots_to + t * s.channels + k, 6 * g->plane_to,
                 g->plane_to);
-      fl_v16 *sum = (fl_v16 *)(g->sums + k);
-      for (int i = 0; i < 16; i++) *sum += *(const fl_v16 *)(patch + i / 4 * row + i % 4 * 16);
+      fl_v16 line[4], *sum = (fl_v16 *)(g->sums + k);
+      for (int i = 0; i < 4; i++) {
+        const fl_v16 *pixel = (const fl_v16 *)(patch + i * row);
+        line[i] = (pixel[0] + pixel[1]) + (pixel[2] + pixel[3]);
+      }
+      *sum += (line[0] + line[1]) + (line[2] + line[3]);
     }
   }
 }
