@@ -72,7 +72,7 @@ static void halves(const uint32_t *restrict words, uint32_t *restrict draw) {
 /* y may be x. */
 static void drop(int n, const uint32_t *draw, uint32_t threshold, float scale, const float *x,
                  float *y) {
-#pragma omp simd
+  FL_SIMD
   for (int i = 0; i < n; i++) {
     float kept = x[i] * scale;
     y[i] = draw[i] >= threshold ? kept : 0;

@@ -38,6 +38,14 @@ static inline float *fl_lane_out(fl_span s, int c) { return s.at + c * s.stride;
  * (ch / beside * height * width + p) * beside + ch % beside. */
 static inline int fl_beside(int channels) { return channels % 16 == 0 ? 16 : 1; }
 
+/* Before a loop whose iterations are independent. clang makes vector code of such loops unasked,
+ * and takes the pragma as an order that it complains about when it cannot follow. */
+#ifdef __clang__
+#define FL_SIMD
+#else
+#define FL_SIMD _Pragma("omp simd")
+#endif
+
 /* c + a * b for vectors of 16 floats, rounded once where the processor can. */
 typedef float fl_v16 __attribute__((vector_size(64), aligned(4), may_alias));
 #ifdef __AVX512F__

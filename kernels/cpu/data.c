@@ -7,7 +7,7 @@
 enum { N = FL_WORDS / 4 };
 
 static inline void turn(uint32_t c[4][N], uint32_t k0, uint32_t k1) {
-#pragma omp simd
+  FL_SIMD
   for (int i = 0; i < N; i++) {
     uint64_t p0 = (uint64_t)0xD2511F53u * c[0][i], p1 = (uint64_t)0xCD9E8D57u * c[2][i];
     c[0][i] = (uint32_t)(p1 >> 32) ^ c[1][i] ^ k0;
@@ -166,7 +166,6 @@ static inline void turn_of(float angle, float *cosine, float *sine) {
 static void normal_block(const uint32_t words[FL_WORDS], float out[FL_WORDS]) {
   const float two_pi = 6.28318530717958647692f;
   float cosine[FL_WORDS / 2], sine[FL_WORDS / 2];
-#pragma omp simd
   for (int i = 0; i < FL_WORDS / 2; i++) {
     float radius = sqrtf(-2 * log_of(fl_unit_float(words[2 * i]))), c, s;
     turn_of(two_pi * fl_unit_float(words[2 * i + 1]), &c, &s);

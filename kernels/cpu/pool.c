@@ -64,14 +64,14 @@ static void max_fwd(const plan *p, tap t, const float *restrict x, float *restri
   int64_t stride = p->s->stride;
   const float *from = x + t.shift * p->beside;
   if (p->beside == 1) {
-#pragma omp simd
+    FL_SIMD
     for (int64_t v = t.from; v < t.to; v++) y[v] = larger(from[v * stride], y[v]);
     return;
   }
   for (int64_t v = t.from; v < t.to; v++) {
     const float *in = from + v * stride * V;
     __builtin_prefetch(in + AHEAD * V);
-#pragma omp simd
+    FL_SIMD
     for (int k = 0; k < V; k++) y[v * V + k] = larger(in[k], y[v * V + k]);
   }
 }
@@ -80,13 +80,14 @@ static void sum_fwd(const plan *p, tap t, const float *restrict x, float *restri
   int64_t stride = p->s->stride;
   const float *from = x + t.shift * p->beside;
   if (p->beside == 1) {
-#pragma omp simd
+    FL_SIMD
     for (int64_t v = t.from; v < t.to; v++) y[v] += from[v * stride];
     return;
   }
-  for (int64_t v = t.from; v < t.to; v++)
-#pragma omp simd
+  for (int64_t v = t.from; v < t.to; v++) {
+    FL_SIMD
     for (int k = 0; k < V; k++) y[v * V + k] += from[v * stride * V + k];
+  }
 }
 
 /* rest: the gradients that no pixel has taken yet; the first pixel that equals the largest takes
@@ -97,7 +98,7 @@ static void max_bwd(const plan *p, tap t, const float *restrict x, const float *
   const float *from = x + t.shift * p->beside;
   float *to = dx + t.shift * p->beside;
   if (p->beside == 1) {
-#pragma omp simd
+    FL_SIMD
     for (int64_t v = t.from; v < t.to; v++) {
       bool found = !(from[v * stride] < y[v]);
       to[v * stride] += found ? rest[v] : 0;
@@ -109,7 +110,7 @@ static void max_bwd(const plan *p, tap t, const float *restrict x, const float *
     const float *in = from + v * stride * V;
     float *out = to + v * stride * V, *left = rest + v * V;
     __builtin_prefetch(in + AHEAD * V);
-#pragma omp simd
+    FL_SIMD
     for (int k = 0; k < V; k++) {
       bool found = !(in[k] < y[v * V + k]);
       out[k] += found ? left[k] : 0;
@@ -122,13 +123,14 @@ static void sum_bwd(const plan *p, tap t, const float *restrict dy, float *restr
   int64_t stride = p->s->stride;
   float *to = dx + t.shift * p->beside;
   if (p->beside == 1) {
-#pragma omp simd
+    FL_SIMD
     for (int64_t v = t.from; v < t.to; v++) to[v * stride] += dy[v];
     return;
   }
-  for (int64_t v = t.from; v < t.to; v++)
-#pragma omp simd
+  for (int64_t v = t.from; v < t.to; v++) {
+    FL_SIMD
     for (int k = 0; k < V; k++) to[v * stride * V + k] += dy[v * V + k];
+  }
 }
 
 static void row_fwd(const plan *p, int h, const float *x, float *y) {
