@@ -9,15 +9,14 @@
 #include "files.h"
 #include "run.h"
 
-static fl_status open_data(fedlane_run *run) {
-  const fl_config *c = run->config;
+fl_status fl_data_open(const fl_config *c, fl_dataset *data, fl_population *people) {
   const fl_format *format = (const fl_format *)c->format.record;
   const fl_partition *partition = (const fl_partition *)c->partition.record;
   uint32_t seed = (uint32_t)c->general.seed;
-  FL_TRY(format->load(c->data.path, c->format.args, seed, &run->data));
-  FL_TRY(fl_dataset_normalise(&run->data, (fl_normalise)c->data.normalise));
-  FL_TRY(partition->deal(&run->data, c->partition.args, seed, &run->people));
-  return fl_population_hold_out(&run->people, c->data.hold_out, seed);
+  FL_TRY(format->load(c->data.path, c->format.args, seed, data));
+  FL_TRY(fl_dataset_normalise(data, (fl_normalise)c->data.normalise));
+  FL_TRY(partition->deal(data, c->partition.args, seed, people));
+  return fl_population_hold_out(people, c->data.hold_out, seed);
 }
 
 static fl_status open_model(fedlane_run *run) {
@@ -185,7 +184,7 @@ static fl_status open_parts(fedlane_run *run, int flags) {
   run->algorithm = (const fl_algorithm *)run->config->algorithm.record;
   run->algorithm_args = run->config->algorithm.args;
   run->last_checkpoint = -1;
-  FL_TRY(open_data(run));
+  FL_TRY(fl_data_open(run->config, &run->data, &run->people));
   FL_TRY(check_together(run));
   FL_TRY(open_model(run));
   make_schedule(run);

@@ -136,7 +136,9 @@ struct fedlane_run {
   int last_checkpoint; /* round of the newest checkpoint; -1: none */
 };
 
-/* run.c: what the program asks of a run beyond the public interface. */
+/* run.c: what the program asks of a run beyond the public interface.
+ * Reads the data of a configuration and deals them to clients. */
+fl_status fl_data_open(const fl_config *config, fl_dataset *data, fl_population *people);
 /* fedlane_open from a configuration in memory, which the run takes over when there is memory for it
  * (*config is then NULL). */
 fl_status fl_run_open(fl_config **config, int flags, fedlane_run **out);

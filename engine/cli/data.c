@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "cli.h"
-#include "config.h"
+#include "run.h"
 #include "progress.h"
 
 enum { BARS = 12, BAR_WIDTH = 40, MIX_CLIENTS = 8, MIX_CLASSES = 64 };
@@ -164,13 +164,7 @@ static void show_mixes(const report *r) {
 
 static fl_status prepare(report *r, const char *path, int n, const char *const *override) {
   FL_TRY(fl_config_read(path, n, override, &r->config));
-  const fl_config *c = r->config;
-  const fl_format *format = (const fl_format *)c->format.record;
-  const fl_partition *partition = (const fl_partition *)c->partition.record;
-  uint32_t seed = (uint32_t)c->general.seed;
-  FL_TRY(format->load(c->data.path, c->format.args, seed, &r->data));
-  FL_TRY(partition->deal(&r->data, c->partition.args, seed, &r->people));
-  FL_TRY(fl_population_hold_out(&r->people, c->data.hold_out, seed));
+  FL_TRY(fl_data_open(r->config, &r->data, &r->people));
   return fl_population_skew(&r->people, &r->data, &r->skew);
 }
 
@@ -203,7 +197,7 @@ static int run(int argc, char **argv) {
 const fl_command fl_command_data = {
     .name = "data",
     .usage = "CONFIG [key.path=value ...]",
-    .help = "read the data of a configuration, deal them to clients and show how skewed they are",
+    .help = "reads the data of a configuration, deals them to clients and shows how skewed they are",
     .details =
         "Nothing is trained and nothing is written.\n"
         "  fedlane data examples/fashion_mnist.yaml data.partition.alpha=0.05\n",

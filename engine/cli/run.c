@@ -138,7 +138,7 @@ static int run_config(int argc, char **argv) {
 const fl_command fl_command_run = {
     .name = "run",
     .usage = "CONFIG [key.path=value ...] [--resume] [--dry-run] [--quiet]",
-    .help = "train what a configuration describes",
+    .help = "trains what a configuration describes",
     .details =
         "  CONFIG           a YAML file, or - for standard input\n"
         "  key.path=value   wins over the file, such as train.lr=0.1 or\n"
