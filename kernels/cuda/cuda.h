@@ -21,11 +21,20 @@ struct fl_dev {
   float *workspace; /* partial sums between two launches of one op; 256-byte aligned */
 };
 
+/* Makes d the calling thread's current device; every slot that launches begins with it. */
+fl_status fl_cuda_enter(const fl_dev *d);
 /* OK, or DEVICE (MEMORY when there is too little) and one sentence: what was done, the error. */
 fl_status fl_cuda_status(cudaError_t error, const char *doing);
 #define FL_CUDA(call, doing) FL_TRY(fl_cuda_status(call, doing))
 /* The status of the launches since the last check. */
 #define FL_LAUNCHED(doing) fl_cuda_status(FL_LAUNCH_CHECK(), doing)
+
+/* How many of the `left` lanes the next launch covers when each wants `bytes` of the workspace. */
+static inline int fl_group(int left, int64_t bytes) {
+  int64_t most = bytes > 0 ? FL_WORKSPACE / bytes : (int64_t)FL_GROUP;
+  int n = left < FL_GROUP ? left : FL_GROUP;
+  return n < most ? n : (int)most;
+}
 
 static inline int64_t fl_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
