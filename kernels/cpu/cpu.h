@@ -59,7 +59,7 @@ typedef float fl_v16 __attribute__((vector_size(64), aligned(4), may_alias));
 enum { FL_WORDS = 64 };
 void fl_cpu_words(const fl_key *key, uint32_t first, uint32_t words[FL_WORDS]);
 
-/* --- onednn.c: convolutions and matrix products, always on one thread ------------------------ */
+/* onednn.c: convolutions and matrix products, always on one thread. */
 typedef enum fl_pass { FL_PASS_FWD, FL_PASS_BWD_DATA, FL_PASS_BWD_WEIGHTS } fl_pass;
 typedef struct fl_nn_conv fl_nn_conv;
 
@@ -78,7 +78,7 @@ const char *fl_nn_conv_name(const fl_nn_conv *conv);
 fl_status fl_nn_gemm(bool turn_a, bool turn_b, int64_t m, int64_t n, int64_t k, float alpha,
                      const float *a, const float *b, float beta, float *c);
 
-/* --- winograd.c: 3x3 convolutions with stride 1 between vectors of 16 channels ---------------- */
+/* winograd.c: 3x3 convolutions with stride 1 between vectors of 16 channels. */
 /* Whether the functions below take this window and are the fastest way. */
 bool fl_wino_fits(const fl_window *s);
 /* One lane of the conv slots. Errors: MEMORY. */
@@ -89,7 +89,7 @@ fl_status fl_wino_bwd_data(fl_dev *d, int images, const fl_window *s, const floa
 fl_status fl_wino_bwd_weights(fl_dev *d, int images, const fl_window *s, const float *x,
                               const float *dy, float scale, float *gw, float *gbias);
 
-/* --- the slots of ops.h, file by file ------------------------------------------------------- */
+/* The slots of ops.h, file by file. */
 int fl_cpu_count(const char **why);
 fl_status fl_cpu_open(const fl_dev_options *options, fl_dev **out);
 void fl_cpu_close(fl_dev **dev);

@@ -21,7 +21,7 @@ enum {
 
 bool fl_wino_fits(const fl_window *s) {
   return s->kernel == 3 && s->stride == 1 && s->in.channels % 16 == 0 &&
-         s->out.channels % 16 == 0 && s->in.channels * s->out.channels <= WEIGHTS &&
+         s->out.channels % 16 == 0 && (int64_t)s->in.channels * s->out.channels <= WEIGHTS &&
          s->out.height >= 4 && s->out.width >= 4;
 }
 
