@@ -221,10 +221,21 @@ fedlane_status fedlane_open(const char *path, int n_override, const char *const 
   return status;
 }
 
+/* Closes every sink; the first failure is returned. */
+static fl_status close_sinks(fedlane_run *run) {
+  fl_status status = FEDLANE_OK;
+  for (int i = 0; i < run->n_sink; i++) {
+    fl_status closed = run->sink[i].kind->close(&run->sink[i].state);
+    if (status == FEDLANE_OK) status = closed;
+  }
+  run->n_sink = 0;
+  return status;
+}
+
 void fedlane_close(fedlane_run **handle) {
   fedlane_run *run = *handle;
   if (!run) return;
-  for (int i = 0; i < run->n_sink; i++) run->sink[i].kind->close(&run->sink[i].state);
+  close_sinks(run);
   fl_eval_close(run);
   fl_cohort_close(&run->cohort);
   fl_store_close(&run->store);
@@ -245,7 +256,7 @@ void fedlane_stop(fedlane_run *run) { run->stop = 1; }
 
 static bool due(int64_t every, int round) { return every > 0 && round % every == 0; }
 
-/* A checkpoint and the model as it is now. */
+/* The end of a run: a checkpoint, the model as it is now, and the sinks' last words. */
 static fl_status save_all(fedlane_run *run) {
   const char *output = run->config->general.output;
   if (!*output) return FEDLANE_OK;
@@ -254,6 +265,7 @@ static fl_status save_all(fedlane_run *run) {
   if (!path) return fl_fail(FEDLANE_MEMORY, "no memory for the name of the model's file");
   FL_GO(fl_checkpoint_save(run));
   FL_GO(fl_weights_save(run, path));
+  FL_GO(close_sinks(run));
 done:
   free(path);
   return status;
