@@ -146,11 +146,11 @@ static const float *patch_of(const float *x, fl_image s, int top, int left, int 
   bool inside = top >= 0 && left >= 0 && top + size <= s.height && left + size <= s.width;
   *row = (inside ? s.width : size) * 16;
   if (inside) return x + ((int64_t)top * s.width + left) * 16;
+  int first = left < 0 ? -left : 0, end = s.width - left < size ? s.width - left : size;
   memset(spare, 0, (size_t)(size * size * 16) * sizeof(float));
   for (int i = top < 0 ? -top : 0; i < size && top + i < s.height; i++)
-    for (int j = left < 0 ? -left : 0; j < size && left + j < s.width; j++)
-      memcpy(spare + (i * size + j) * 16, x + ((int64_t)(top + i) * s.width + left + j) * 16,
-             16 * sizeof(float));
+    memcpy(spare + (i * size + first) * 16, x + ((int64_t)(top + i) * s.width + left + first) * 16,
+           (size_t)((end - first) * 16) * sizeof(float));
   return spare;
 }
 
