@@ -30,7 +30,6 @@
 #include "cuda_on_host.h"
 #else
 
-#include <cublas_v2.h>
 #include <cuda_runtime.h>
 
 #define FL_KERNEL __global__

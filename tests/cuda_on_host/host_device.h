@@ -1,0 +1,49 @@
+/* What the files of the runtime share: a pretend device, its queue and its memory. */
+#ifndef FL_HOST_DEVICE_H
+#define FL_HOST_DEVICE_H
+
+#include <functional>
+#include <mutex>
+#include <vector>
+
+#include "runtime.h"
+
+enum { FL_HOST_DEVICES_MAX = 16 };
+
+/* Work that waits: returns false when it faults, having written the sentence. */
+using fl_host_work = std::function<bool(char *sentence, size_t size)>;
+
+struct fl_host_graph {
+  std::vector<fl_host_work> work;
+};
+
+struct fl_host_stream {
+  int device;
+  fl_host_graph *capture; /* where calls are recorded; NULL: they are queued */
+};
+
+namespace fl_host {
+
+struct device {
+  std::recursive_mutex lock;
+  std::vector<fl_host_work> queue;
+  size_t used = 0; /* bytes allocated */
+  bool failed = false;
+  char sentence[640] = "";
+};
+
+/* Keeps an error for cudaGetLastError. */
+cudaError_t note(cudaError_t error);
+/* Whether there is a driver, a device of this number and no fault on it. */
+cudaError_t check_device(int index);
+int current_device();
+device &device_at(int index);
+/* Queues or records work; stream NULL: the current device's. */
+cudaError_t submit(cudaStream_t stream, fl_host_work work);
+/* Runs all that is queued. */
+cudaError_t drain(int index);
+/* Whether calls of this thread are being recorded. */
+bool capturing();
+
+}  // namespace fl_host
+#endif

@@ -1,0 +1,336 @@
+#include "runtime.h"
+
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <utility>
+
+#include "host_device.h"
+#include "settings.h"
+
+namespace fl_host {
+
+static const fl_host_settings first_settings = {2, 90,   13000,  static_cast<int64_t>(4) << 30,
+                                                1, true, nullptr};
+static fl_host_settings settings = first_settings;
+
+static device devices[FL_HOST_DEVICES_MAX];
+static thread_local int current;
+static thread_local cudaError_t last;
+static thread_local int captures;
+
+static const struct {
+  cudaError_t error;
+  const char *name, *text;
+} errors[] = {
+    {cudaSuccess, "cudaSuccess", "no error"},
+    {cudaErrorInvalidValue, "cudaErrorInvalidValue", "invalid argument"},
+    {cudaErrorMemoryAllocation, "cudaErrorMemoryAllocation", "out of memory"},
+    {cudaErrorInitializationError, "cudaErrorInitializationError", "initialization error"},
+    {cudaErrorInvalidConfiguration, "cudaErrorInvalidConfiguration",
+     "invalid configuration argument"},
+    {cudaErrorInsufficientDriver, "cudaErrorInsufficientDriver",
+     "CUDA driver version is insufficient for CUDA runtime version"},
+    {cudaErrorDevicesUnavailable, "cudaErrorDevicesUnavailable",
+     "CUDA-capable device(s) is/are busy or unavailable"},
+    {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
+    {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
+    {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
+    {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
+    {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
+    {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
+     "operation not permitted when stream is capturing"},
+};
+
+cudaError_t note(cudaError_t error) {
+  if (error != cudaSuccess) last = error;
+  return error;
+}
+
+int current_device() { return current; }
+device &device_at(int index) { return devices[index]; }
+bool capturing() { return captures > 0; }
+
+cudaError_t check_device(int index) {
+  int n;
+  cudaError_t error = cudaGetDeviceCount(&n);
+  if (error != cudaSuccess) return error;
+  if (index < 0 || index >= n) return note(cudaErrorInvalidDevice);
+  return note(devices[index].failed ? cudaErrorLaunchFailure : cudaSuccess);
+}
+
+cudaError_t submit(cudaStream_t stream, fl_host_work work) {
+  int index = stream ? stream->device : current;
+  cudaError_t error = check_device(index);
+  if (error != cudaSuccess) return error;
+  if (stream && stream->capture) {
+    stream->capture->work.push_back(std::move(work));
+    return cudaSuccess;
+  }
+  std::lock_guard<std::recursive_mutex> hold(devices[index].lock);
+  devices[index].queue.push_back(std::move(work));
+  return cudaSuccess;
+}
+
+cudaError_t drain(int index) {
+  cudaError_t error = check_device(index);
+  if (error != cudaSuccess) return error;
+  if (capturing()) return note(cudaErrorStreamCaptureUnsupported);
+  device &d = devices[index];
+  std::lock_guard<std::recursive_mutex> hold(d.lock);
+  std::vector<fl_host_work> queue = std::exchange(d.queue, {});
+  for (const fl_host_work &work : queue) {
+    if (work(d.sentence, sizeof d.sentence)) continue;
+    d.failed = true;
+    if (settings.on_fault)
+      settings.on_fault(d.sentence);
+    else
+      fprintf(stderr, "cuda-on-host: %s\n", d.sentence);
+    return note(cudaErrorLaunchFailure);
+  }
+  return cudaSuccess;
+}
+
+/* --- launches ------------------------------------------------------------------------------ */
+constexpr size_t shared_plain = 48 * 1024;
+
+static size_t shared_most() {
+  int capability = settings.capability;
+  size_t kib = capability >= 90 ? 227 : capability == 80 ? 163 : 99;
+  return kib * 1024;
+}
+
+/* What cudaFuncSetAttribute allowed each kernel. */
+static std::mutex allowed_lock;
+static std::map<const void *, size_t> allowed;
+
+cudaError_t allow_shared(const void *kernel, cudaFuncAttribute which, int bytes) {
+  if (which != cudaFuncAttributeMaxDynamicSharedMemorySize || bytes < 0 ||
+      static_cast<size_t>(bytes) > shared_most())
+    return note(cudaErrorInvalidValue);
+  std::lock_guard<std::mutex> hold(allowed_lock);
+  allowed[kernel] = static_cast<size_t>(bytes);
+  return cudaSuccess;
+}
+
+void queue_launch(launch what, const void *kernel, size_t parameters, cudaStream_t stream) {
+  dim3 g = what.grid, b = what.block;
+  uint64_t threads = static_cast<uint64_t>(b.x) * b.y * b.z;
+  bool fits = b.x <= 1024 && b.y <= 1024 && b.z <= 64 && threads >= 1 && threads <= 1024 &&
+              g.x >= 1 && g.x <= 0x7FFFFFFF && g.y >= 1 && g.y <= 65535 && g.z >= 1 && g.z <= 65535;
+  what.most = shared_plain;
+  {
+    std::lock_guard<std::mutex> hold(allowed_lock);
+    auto found = allowed.find(kernel);
+    if (found != allowed.end() && found->second > what.most) what.most = found->second;
+  }
+  if (!fits) {
+    note(cudaErrorInvalidConfiguration);
+  } else if (parameters > 4096 || what.shared > what.most) {
+    note(cudaErrorInvalidValue);
+  } else {
+    what.most = what.most > shared_plain ? shared_most() : shared_plain;
+    submit(stream, [what](char *sentence, size_t size) { return run_grid(what, sentence, size); });
+  }
+}
+
+}  // namespace fl_host
+
+using namespace fl_host;
+
+extern "C" fl_host_settings *fl_host_set(void) { return &settings; }
+extern "C" void fl_host_defaults(void) { settings = first_settings; }
+
+/* --- errors and devices -------------------------------------------------------------------- */
+const char *cudaGetErrorString(cudaError_t error) {
+  device &d = devices[current];
+  if (error == cudaErrorLaunchFailure && d.failed) return d.sentence;
+  for (const auto &e : errors)
+    if (e.error == error) return e.text;
+  return "unrecognized error code";
+}
+
+const char *cudaGetErrorName(cudaError_t error) {
+  for (const auto &e : errors)
+    if (e.error == error) return e.name;
+  return "unrecognized error code";
+}
+
+cudaError_t cudaGetLastError() {
+  return std::exchange(last, devices[current].failed ? cudaErrorLaunchFailure : cudaSuccess);
+}
+
+cudaError_t cudaPeekAtLastError() { return last; }
+
+cudaError_t cudaDriverGetVersion(int *version) {
+  *version = settings.driver;
+  return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version) {
+  *version = CUDART_VERSION;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceCount(int *n) {
+  *n = 0;
+  if (settings.driver / 1000 < CUDART_VERSION / 1000) return note(cudaErrorInsufficientDriver);
+  if (settings.devices < 1) return note(cudaErrorNoDevice);
+  *n = settings.devices < FL_HOST_DEVICES_MAX ? settings.devices : FL_HOST_DEVICES_MAX;
+  return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int index) {
+  cudaError_t error = check_device(index);
+  if (error == cudaSuccess || error == cudaErrorLaunchFailure) current = index;
+  return error;
+}
+
+cudaError_t cudaGetDevice(int *index) {
+  *index = current;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *out, int index) {
+  cudaError_t error = check_device(index);
+  if (error != cudaSuccess) return error;
+  *out = cudaDeviceProp();
+  snprintf(out->name, sizeof out->name, "pretend device %d", index);
+  out->totalGlobalMem = static_cast<size_t>(settings.memory);
+  out->sharedMemPerBlock = shared_plain;
+  out->sharedMemPerBlockOptin = shared_most();
+  out->major = settings.capability / 10;
+  out->minor = settings.capability % 10;
+  out->multiProcessorCount = 4;
+  out->l2CacheSize = 1 << 20;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int *out, cudaDeviceAttr which, int index) {
+  cudaDeviceProp p;
+  cudaError_t error = cudaGetDeviceProperties(&p, index);
+  if (error != cudaSuccess) return error;
+  switch (which) {
+    case cudaDevAttrMultiProcessorCount:
+      *out = p.multiProcessorCount;
+      break;
+    case cudaDevAttrComputeCapabilityMajor:
+      *out = p.major;
+      break;
+    case cudaDevAttrComputeCapabilityMinor:
+      *out = p.minor;
+      break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      *out = static_cast<int>(p.sharedMemPerBlockOptin);
+      break;
+  }
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceSynchronize() { return drain(current); }
+
+cudaError_t cudaDeviceReset() {
+  std::lock_guard<std::recursive_mutex> hold(devices[current].lock);
+  devices[current].failed = false;
+  devices[current].queue.clear();
+  last = cudaSuccess;
+  return cudaSuccess;
+}
+
+/* --- streams, events, graphs --------------------------------------------------------------- */
+struct fl_host_event {
+  int device;
+  std::chrono::steady_clock::time_point at;
+};
+
+cudaError_t cudaStreamCreate(cudaStream_t *out) { return cudaStreamCreateWithFlags(out, 0); }
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned) {
+  cudaError_t error = check_device(current);
+  if (error == cudaSuccess) *out = new fl_host_stream{current, nullptr};
+  return error;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  return drain(stream ? stream->device : current);
+}
+
+/* Queues run in the order of the calls, so on one device there is nothing to wait for; another
+ * device's queue is run first. */
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  int index = stream ? stream->device : current;
+  return event->device == index ? check_device(index) : drain(event->device);
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  if (!stream) return note(cudaErrorInvalidResourceHandle);
+  cudaError_t error = drain(stream->device);
+  delete stream;
+  return error;
+}
+
+cudaError_t cudaEventCreate(cudaEvent_t *out) { return cudaEventCreateWithFlags(out, 0); }
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned) {
+  cudaError_t error = check_device(current);
+  if (error == cudaSuccess) *out = new fl_host_event{current, {}};
+  return error;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  return submit(stream, [event](char *, size_t) {
+    event->at = std::chrono::steady_clock::now();
+    return true;
+  });
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) { return drain(event->device); }
+
+cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEvent_t to) {
+  std::chrono::duration<float, std::milli> time = to->at - from->at;
+  *milliseconds = time.count();
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  cudaError_t error = drain(event->device);
+  delete event;
+  return error;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (!stream || stream->capture) return note(cudaErrorInvalidValue);
+  cudaError_t error = check_device(stream->device);
+  if (error != cudaSuccess) return error;
+  stream->capture = new fl_host_graph;
+  captures++;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *out) {
+  if (!stream || !stream->capture) return note(cudaErrorInvalidValue);
+  *out = std::exchange(stream->capture, nullptr);
+  captures--;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, unsigned long long) {
+  *out = new fl_host_graph(*graph);
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
+  for (const fl_host_work &work : graph->work) {
+    cudaError_t error = submit(stream, work);
+    if (error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return cudaGraphDestroy(graph); }

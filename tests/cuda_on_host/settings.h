@@ -1,0 +1,34 @@
+/* What the pretend devices are, and who hears of faults. Tests change the settings before a device
+ * is opened and put them back (fl_host_defaults). For C and C++. */
+#ifndef FL_HOST_SETTINGS_H
+#define FL_HOST_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct fl_host_settings {
+  int devices;      /* how many there are, 0 .. 16 */
+  int capability;   /* compute capability, 10 * major + minor */
+  int driver;       /* CUDA version of the driver, 1000 * major + 10 * minor; 0: no driver */
+  int64_t memory;   /* bytes of each device */
+  uint64_t seed;    /* of the order of threads and of what unwritten memory holds */
+  bool asan_guards; /* AddressSanitizer stops the program at an access outside shared memory; else
+                       writes are found when the block ends */
+  /* Called with one sentence at the first fault of a launch, on the thread that runs it. The device
+   * then answers every call with cudaErrorLaunchFailure until cudaDeviceReset. NULL: the sentence
+   * goes to stderr. */
+  void (*on_fault)(const char *sentence);
+} fl_host_settings;
+
+/* The settings in force, to be read and changed; and back to the first ones. */
+fl_host_settings *fl_host_set(void);
+void fl_host_defaults(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

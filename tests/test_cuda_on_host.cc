@@ -1,0 +1,626 @@
+/* The instrument itself: kernels with one fault each, every fault caught; and kernels without, for
+ * each thing that kernels may use. */
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "asan.h"
+#include "device.h"
+#include "settings.h"
+extern "C" {
+#include "suite.h"
+}
+
+static char heard[640];
+
+static void hear(const char *sentence) { snprintf(heard, sizeof heard, "%s", sentence); }
+
+/* Device memory that holds `host`, or n times poison. */
+template <class T>
+static T *on_device(const std::vector<T> &host) {
+  T *at = nullptr;
+  CU_ASSERT_EQUAL_FATAL(cudaMalloc(&at, host.size() * sizeof(T)), cudaSuccess);
+  cudaMemcpy(at, host.data(), host.size() * sizeof(T), cudaMemcpyHostToDevice);
+  return at;
+}
+
+template <class T>
+static std::vector<T> fetched(const T *at, size_t n) {
+  std::vector<T> host(n);
+  CU_ASSERT_EQUAL(cudaMemcpy(host.data(), at, n * sizeof(T), cudaMemcpyDeviceToHost), cudaSuccess);
+  return host;
+}
+
+static std::vector<float> counting(size_t n) {
+  std::vector<float> x(n);
+  for (size_t i = 0; i < n; i++) x[i] = static_cast<float>(i + 1);
+  return x;
+}
+
+/* --- faults -------------------------------------------------------------------------------- */
+template <bool BARRIER>
+FL_KERNEL void reverse(const float *x, float *y) {
+  FL_SHARED(float, tile, [64]);
+  tile[threadIdx.x] = x[threadIdx.x];
+  if (BARRIER) __syncthreads();
+  y[threadIdx.x] = tile[63 - threadIdx.x];
+}
+
+template <bool BARRIER>
+static int wrong_reversals() {
+  float *x = on_device(counting(64)), *y = on_device(counting(64));
+  int wrong = 0;
+  for (unsigned seed = 0; seed < 8; seed++) {
+    fl_host_set()->seed = seed;
+    FL_LAUNCH((reverse<BARRIER>), 1, 64, 0, nullptr, x, y);
+    std::vector<float> got = fetched(y, 64);
+    bool right = true;
+    for (size_t i = 0; i < 64; i++) right = right && got[i] == static_cast<float>(64 - i);
+    wrong += !right;
+  }
+  cudaFree(x);
+  cudaFree(y);
+  fl_host_defaults();
+  return wrong;
+}
+
+static void test_a_removed_barrier_shows() {
+  CU_ASSERT_EQUAL(wrong_reversals<true>(), 0);
+  CU_ASSERT_EQUAL(wrong_reversals<false>(), 8);
+}
+
+/* The last read of a tile must end before the next one is written. */
+template <bool BARRIER>
+FL_KERNEL void rotate_rows(const float *x, float *y, int n) {
+  FL_SHARED(float, row, [32]);
+  for (int i = 0; i < n; i++) {
+    row[threadIdx.x] = x[i * 32 + static_cast<int>(threadIdx.x)];
+    __syncthreads();
+    y[i * 32 + static_cast<int>(threadIdx.x)] = row[(threadIdx.x + 5) % 32];
+    if (BARRIER) __syncthreads();
+  }
+}
+
+template <bool BARRIER>
+static bool rotates() {
+  float *x = on_device(counting(320)), *y = on_device(counting(320));
+  FL_LAUNCH((rotate_rows<BARRIER>), 1, 32, 0, nullptr, x, y, 10);
+  std::vector<float> got = fetched(y, 320);
+  bool right = true;
+  for (size_t i = 0; i < 320; i++)
+    right = right && got[i] == static_cast<float>(i / 32 * 32 + (i % 32 + 5) % 32 + 1);
+  cudaFree(x);
+  cudaFree(y);
+  return right;
+}
+
+static void test_a_second_barrier_removed_shows() {
+  CU_ASSERT(rotates<true>());
+  CU_ASSERT(!rotates<false>());
+}
+
+/* Runs work, which must fault with a sentence that holds `part`; the device is whole afterwards. */
+template <class F>
+static void faults(const char *part, F work) {
+  heard[0] = 0;
+  fl_host_set()->on_fault = hear;
+  fl_host_set()->asan_guards = false;
+  work();
+  CU_ASSERT_EQUAL(cudaDeviceSynchronize(), cudaErrorLaunchFailure);
+  if (!strstr(heard, part)) printf("\n    heard '%s', not '%s'", heard, part);
+  CU_ASSERT_PTR_NOT_NULL(strstr(heard, part));
+  CU_ASSERT_STRING_EQUAL(cudaGetErrorString(cudaErrorLaunchFailure), heard);
+  CU_ASSERT_EQUAL(cudaDeviceSynchronize(), cudaErrorLaunchFailure);
+  cudaDeviceReset();
+  fl_host_defaults();
+  CU_ASSERT_EQUAL(cudaGetLastError(), cudaSuccess);
+  CU_ASSERT_EQUAL(cudaDeviceSynchronize(), cudaSuccess);
+  CU_ASSERT(rotates<true>());
+}
+
+FL_KERNEL void write_dynamic(int at) {
+  FL_SHARED_DYNAMIC(float, tile);
+  if (threadIdx.x == 0) tile[at] = 1;
+}
+
+FL_KERNEL void write_static(int at) {
+  FL_SHARED(float, tile, [8]);
+  if (threadIdx.x == 0) tile[at] = 1;
+}
+
+static void test_writes_outside_shared_memory() {
+  FL_LAUNCH(write_dynamic, 1, 32, 40, nullptr, 9);
+  CU_ASSERT_EQUAL(cudaDeviceSynchronize(), cudaSuccess);
+  faults("the end of dynamic", [] { FL_LAUNCH(write_dynamic, 1, 32, 40, nullptr, 10); });
+  faults("the start of dynamic", [] { FL_LAUNCH(write_dynamic, 1, 32, 40, nullptr, -1); });
+  faults("static shared memory", [] { FL_LAUNCH(write_static, 2, 32, 0, nullptr, 70); });
+}
+
+FL_KERNEL void read_at(const float *x, float *y, int at) {
+  FL_SHARED_DYNAMIC(float, tile);
+  tile[threadIdx.x] = x[at];
+  y[threadIdx.x] = tile[threadIdx.x];
+}
+
+/* Whether a child that calls work() is stopped before its end. */
+template <class F>
+static bool is_stopped(F work) {
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    if (!freopen("/dev/null", "w", stderr)) _exit(3);
+    work();
+    _exit(cudaDeviceSynchronize() == cudaSuccess ? 0 : 2);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  CU_ASSERT(WIFEXITED(status) || WIFSIGNALED(status));
+  return !(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 2));
+}
+
+static void test_the_sanitizer_stops_what_is_outside() {
+#ifdef FL_HOST_ASAN
+  float *x = on_device(counting(40)), *y = on_device(counting(32));
+  CU_ASSERT(!is_stopped([=] { FL_LAUNCH(read_at, 1, 32, 128, nullptr, x, y, 39); }));
+  CU_ASSERT(is_stopped([=] { FL_LAUNCH(read_at, 1, 32, 128, nullptr, x, y, 40); }));
+  CU_ASSERT(is_stopped([=] { FL_LAUNCH(read_at, 1, 32, 128, nullptr, x, y, -1); }));
+  CU_ASSERT(is_stopped([=] { FL_LAUNCH(read_at, 1, 32, 124, nullptr, x, y, 0); }));
+  CU_ASSERT(is_stopped([=] { FL_LAUNCH(write_static, 1, 32, 0, nullptr, 8); }));
+  cudaFree(x);
+  cudaFree(y);
+#else
+  printf("skipped: this build has no AddressSanitizer\n");
+#endif
+}
+
+FL_KERNEL void sum_all_but_one(const float *x, float *y, int left_out) {
+  FL_SHARED(float, tile, [32]);
+  if (static_cast<int>(threadIdx.x) != left_out) tile[threadIdx.x] = x[threadIdx.x];
+  __syncthreads();
+  float sum = 0;
+  for (int i = 0; i < 32; i++) sum += tile[i];
+  y[threadIdx.x] = sum;
+}
+
+static void test_unwritten_shared_memory_is_poison() {
+  float *x = on_device(counting(32)), *y = on_device(counting(32));
+  FL_LAUNCH(sum_all_but_one, 1, 32, 0, nullptr, x, y, -1);
+  CU_ASSERT_EQUAL(fetched(y, 32)[7], 528);
+  FL_LAUNCH(sum_all_but_one, 1, 32, 0, nullptr, x, y, 31);
+  CU_ASSERT(std::isnan(fetched(y, 32)[7]));
+  double *fresh = nullptr;
+  CU_ASSERT_EQUAL(cudaMalloc(&fresh, 3 * sizeof(double)), cudaSuccess);
+  for (double value : fetched(fresh, 3)) CU_ASSERT(std::isnan(value));
+  cudaFree(x);
+  cudaFree(y);
+  cudaFree(fresh);
+}
+
+/* Two stages in flight; LEFT groups may be unfinished when a stage is read. */
+template <int LEFT>
+FL_KERNEL void add_one_pipelined(const float *x, float *y, int n) {
+  FL_SHARED(float, stage, [2][32]);
+  const int t = static_cast<int>(threadIdx.x);
+  fl_cp_async4(&stage[0][t], x + t, 4);
+  fl_cp_async_commit();
+  for (int i = 0; i < n; i++) {
+    if (i + 1 < n) fl_cp_async4(&stage[(i + 1) % 2][t], x + (i + 1) * 32 + t, 4);
+    fl_cp_async_commit();
+    fl_cp_async_wait<LEFT>();
+    __syncthreads();
+    y[i * 32 + 31 - t] = stage[i % 2][31 - t] + 1;
+    __syncthreads();
+  }
+}
+
+template <int LEFT>
+static int wrong_in_pipeline() {
+  float *x = on_device(counting(160)), *y = on_device(counting(160));
+  FL_LAUNCH((add_one_pipelined<LEFT>), 1, 32, 0, nullptr, x, y, 5);
+  std::vector<float> got = fetched(y, 160);
+  int wrong = 0;
+  for (size_t i = 0; i < 160; i++) wrong += !(got[i] == static_cast<float>(i + 2));
+  cudaFree(x);
+  cudaFree(y);
+  return wrong;
+}
+
+static void test_a_missing_wait_shows() {
+  CU_ASSERT_EQUAL(wrong_in_pipeline<1>(), 0);
+  CU_ASSERT_EQUAL(wrong_in_pipeline<0>(), 0);
+  CU_ASSERT_EQUAL(wrong_in_pipeline<2>(), 160);
+}
+
+FL_KERNEL void copy_partly(const float *x, float *y, int bytes, int shift) {
+  FL_SHARED_DYNAMIC(char, tile);
+  fl_cp_async16(tile + shift, x, bytes);
+  fl_cp_async_commit();
+  fl_cp_async_wait<0>();
+  for (int i = 0; i < 4; i++) y[i] = reinterpret_cast<float *>(tile)[i];
+}
+
+static void test_what_copies_refuse() {
+  float *x = on_device(counting(4)), *y = on_device(counting(4));
+  FL_LAUNCH(copy_partly, 1, 1, 16, nullptr, x, y, 8, 0);
+  std::vector<float> got = fetched(y, 4);
+  CU_ASSERT(got[0] == 1 && got[1] == 2 && got[2] == 0 && got[3] == 0);
+  faults("copy of 17 bytes", [=] { FL_LAUNCH(copy_partly, 1, 1, 32, nullptr, x, y, 17, 0); });
+  faults("multiples of 16", [=] { FL_LAUNCH(copy_partly, 1, 1, 32, nullptr, x, y, 16, 4); });
+  faults("multiples of 16", [=] { FL_LAUNCH(copy_partly, 1, 1, 32, nullptr, x + 1, y, 8, 0); });
+  faults("outside the block", [=] { FL_LAUNCH(copy_partly, 1, 1, 16, nullptr, x, y, 16, 16); });
+  cudaFree(x);
+  cudaFree(y);
+}
+
+FL_KERNEL void leave_early(unsigned n) {
+  if (threadIdx.x >= n) return;
+  __syncthreads();
+}
+
+FL_KERNEL void wait_apart() {
+  if (threadIdx.x < 16)
+    __syncthreads();
+  else
+    __syncthreads();
+}
+
+FL_KERNEL void warp_and_block() {
+  if (threadIdx.x == 3)
+    __syncthreads();
+  else
+    __syncwarp();
+}
+
+FL_KERNEL void shuffle_with(unsigned mask, unsigned callers, int from, int *y) {
+  if (threadIdx.x < callers)
+    y[threadIdx.x] = __shfl_sync(mask, static_cast<int>(threadIdx.x), from);
+}
+
+FL_KERNEL void shuffle_apart(int *y) {
+  int x = static_cast<int>(threadIdx.x);
+  if (x % 2)
+    y[x] = __shfl_down_sync(~0u, x, 1);
+  else
+    y[x] = __shfl_down_sync(~0u, x, 1);
+}
+
+static void test_threads_that_do_not_meet() {
+  int *y = on_device(std::vector<int>(32));
+  FL_LAUNCH(leave_early, 3, 32, 0, nullptr, 32);
+  CU_ASSERT_EQUAL(cudaDeviceSynchronize(), cudaSuccess);
+  faults("has ended", [] { FL_LAUNCH(leave_early, 3, 32, 0, nullptr, 31); });
+  faults("different places", [] { FL_LAUNCH(wait_apart, 1, 32, 0, nullptr); });
+  faults("waits in __syncwarp", [] { FL_LAUNCH(warp_and_block, 1, 32, 0, nullptr); });
+  faults("has ended", [=] { FL_LAUNCH(shuffle_with, 1, 32, 0, nullptr, ~0u, 20u, 0, y); });
+  faults("not in its own mask", [=] { FL_LAUNCH(shuffle_with, 1, 32, 0, nullptr, 15u, 5u, 0, y); });
+  faults("takes no part", [=] { FL_LAUNCH(shuffle_with, 1, 32, 0, nullptr, 15u, 4u, 4, y); });
+  faults("the warp lacks", [=] { FL_LAUNCH(shuffle_with, 1, 24, 0, nullptr, ~0u, 24u, 0, y); });
+  faults("different places", [=] { FL_LAUNCH(shuffle_apart, 1, 32, 0, nullptr, y); });
+  cudaFree(y);
+}
+
+FL_KERNEL void nothing() {}
+
+FL_KERNEL void much_static() {
+  FL_SHARED(char, tile, [40000]);
+  FL_SHARED(char, more, [9153]);
+  tile[threadIdx.x] = more[threadIdx.x] = 0;
+}
+
+struct parameters {
+  char byte[4097];
+};
+FL_KERNEL void many_parameters(parameters) {}
+
+static void launched(dim3 grid, dim3 block, size_t shared, cudaError_t want) {
+  FL_LAUNCH(nothing, grid, block, shared, nullptr);
+  CU_ASSERT_EQUAL(FL_LAUNCH_CHECK(), want);
+  CU_ASSERT_EQUAL(cudaDeviceSynchronize(), cudaSuccess);
+  CU_ASSERT_EQUAL(FL_LAUNCH_CHECK(), cudaSuccess);
+}
+
+static void test_limits_of_a_launch() {
+  launched(1, 1024, 48 * 1024, cudaSuccess);
+  launched(1, 1025, 0, cudaErrorInvalidConfiguration);
+  launched(1, dim3(32, 33), 0, cudaErrorInvalidConfiguration);
+  launched(1, dim3(1, 1, 65), 0, cudaErrorInvalidConfiguration);
+  launched(1, 0, 0, cudaErrorInvalidConfiguration);
+  launched(0, 32, 0, cudaErrorInvalidConfiguration);
+  launched(dim3(1, 65536), 32, 0, cudaErrorInvalidConfiguration);
+  launched(dim3(1, 1, 65536), 32, 0, cudaErrorInvalidConfiguration);
+  launched(1, 32, 48 * 1024 + 1, cudaErrorInvalidValue);
+  CU_ASSERT_EQUAL(
+      cudaFuncSetAttribute(nothing, cudaFuncAttributeMaxDynamicSharedMemorySize, 227 * 1024 + 1),
+      cudaErrorInvalidValue);
+  CU_ASSERT_EQUAL(cudaGetLastError(), cudaErrorInvalidValue);
+  CU_ASSERT_EQUAL(
+      cudaFuncSetAttribute(nothing, cudaFuncAttributeMaxDynamicSharedMemorySize, 100 * 1024),
+      cudaSuccess);
+  launched(1, 32, 100 * 1024, cudaSuccess);
+  launched(1, 32, 100 * 1024 + 1, cudaErrorInvalidValue);
+  FL_LAUNCH(many_parameters, 1, 1, 0, nullptr, parameters());
+  CU_ASSERT_EQUAL(FL_LAUNCH_CHECK(), cudaErrorInvalidValue);
+  faults("more shared memory", [] { FL_LAUNCH(much_static, 1, 1, 0, nullptr); });
+}
+
+/* --- what must work ------------------------------------------------------------------------ */
+FL_KERNEL_BOUNDS(256, 2) void reduce(const float *x, int n, double *out) {
+  FL_SHARED(double, part, [256]);
+  double sum = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < n; i += static_cast<int>(blockDim.x))
+    sum += x[blockIdx.x * static_cast<unsigned>(n) + static_cast<unsigned>(i)];
+  part[threadIdx.x] = sum;
+  for (unsigned half = blockDim.x / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
+  }
+  if (threadIdx.x == 0) out[blockIdx.x] = part[0];
+}
+
+static void test_reduction() {
+  float *x = on_device(counting(3000));
+  double *out = on_device(std::vector<double>(3));
+  FL_LAUNCH(reduce, 3, 256, 0, nullptr, x, 1000, out);
+  std::vector<double> got = fetched(out, 3);
+  for (size_t c = 0; c < 3; c++)
+    CU_ASSERT_EQUAL(got[c], 500500.0 + 1000000.0 * static_cast<double>(c));
+  cudaFree(x);
+  cudaFree(out);
+}
+
+FL_KERNEL void scan(const int *x, int *y) {
+  int t = static_cast<int>(threadIdx.x), lane = t % 32, sum = x[t];
+  for (unsigned by = 1; by < 32; by *= 2) {
+    int other = __shfl_up_sync(~0u, sum, by);
+    if (lane >= static_cast<int>(by)) sum += other;
+  }
+  y[t] = sum;
+}
+
+FL_KERNEL void shuffles(int *y) {
+  int t = static_cast<int>(threadIdx.x);
+  y[t] = __shfl_sync(~0u, t, 5, 8);
+  y[32 + t] = __shfl_up_sync(~0u, t, 3, 8);
+  y[64 + t] = __shfl_down_sync(~0u, t, 3, 16);
+  y[96 + t] = __shfl_xor_sync(~0u, t, 9);
+  y[128 + t] = static_cast<int>(__ballot_sync(~0u, t % 3 == 0) >> t & 1);
+  y[160 + t] = __any_sync(~0u, t == 7) * 2 + __all_sync(~0u, t < 32);
+  if (t < 8) y[t] += __shfl_xor_sync(0xFFu, 100 * t, 1);
+  __syncwarp();
+  y[192 + t] = __syncthreads_count(t < 11);
+}
+
+static void test_shuffles() {
+  std::vector<int> ones(96, 1);
+  int *x = on_device(ones), *y = on_device(std::vector<int>(224));
+  FL_LAUNCH(scan, 1, 96, 0, nullptr, x, y);
+  std::vector<int> got = fetched(y, 96);
+  for (int t = 0; t < 96; t++) CU_ASSERT_EQUAL(got[t], t % 32 + 1);
+  FL_LAUNCH(shuffles, 1, 32, 0, nullptr, y);
+  got = fetched(y, 224);
+  for (int t = 0; t < 32; t++) {
+    CU_ASSERT_EQUAL(got[t], t / 8 * 8 + 5 + (t < 8 ? 100 * (t ^ 1) : 0));
+    CU_ASSERT_EQUAL(got[32 + t], t % 8 < 3 ? t : t - 3);
+    CU_ASSERT_EQUAL(got[64 + t], t % 16 > 12 ? t : t + 3);
+    CU_ASSERT_EQUAL(got[96 + t], t ^ 9);
+    CU_ASSERT_EQUAL(got[128 + t], t % 3 == 0);
+    CU_ASSERT_EQUAL(got[160 + t], 3);
+    CU_ASSERT_EQUAL(got[192 + t], 11);
+  }
+  cudaFree(x);
+  cudaFree(y);
+}
+
+/* One warp, one 16x8 tile of c[M, N] = a[M, K] b[K, N] a block. */
+template <bool BF16>
+FL_KERNEL void gemm(int N, int K, const float *a, const float *b, float *c) {
+  constexpr int deep = BF16 ? 16 : 8;
+  FL_SHARED(float, ta, [16][deep]);
+  FL_SHARED(float, tb, [deep][8]);
+  int lane = static_cast<int>(threadIdx.x), g = lane / 4, t = lane % 4;
+  int m0 = static_cast<int>(blockIdx.y) * 16, n0 = static_cast<int>(blockIdx.x) * 8;
+  float d[4] = {0, 0, 0, 0};
+  for (int k0 = 0; k0 < K; k0 += deep) {
+    for (int i = lane; i < 16 * deep; i += 32)
+      ta[i / deep][i % deep] = a[(m0 + i / deep) * K + k0 + i % deep];
+    for (int i = lane; i < deep * 8; i += 32) tb[i / 8][i % 8] = b[(k0 + i / 8) * N + n0 + i % 8];
+    __syncwarp();
+    uint32_t fa[4], fb[2];
+    for (int i = 0; i < 4; i++) {
+      const float *row = ta[g + i % 2 * 8];
+      fa[i] = BF16 ? fl_bf16_pair(row[2 * t + i / 2 * 8], row[2 * t + 1 + i / 2 * 8])
+                   : fl_tf32(row[t + i / 2 * 4]);
+    }
+    for (int i = 0; i < 2; i++)
+      fb[i] = BF16 ? fl_bf16_pair(tb[2 * t + i * 8][g], tb[2 * t + 1 + i * 8][g])
+                   : fl_tf32(tb[t + i * 4][g]);
+    if (BF16)
+      fl_mma_bf16(d, fa, fb);
+    else
+      fl_mma_tf32(d, fa, fb);
+    __syncwarp();
+  }
+  for (int i = 0; i < 4; i++) c[(m0 + g + i / 2 * 8) * N + n0 + 2 * t + i % 2] = d[i];
+}
+
+/* Small whole numbers, which both formats hold exactly. */
+template <bool BF16>
+static void check_gemm() {
+  enum { M = 48, N = 24, K = 64 };
+  std::vector<float> a(M * K), b(K * N);
+  for (size_t i = 0; i < a.size(); i++) a[i] = static_cast<float>(i * 7 % 23) - 11;
+  for (size_t i = 0; i < b.size(); i++) b[i] = static_cast<float>(i * 5 % 19) - 9;
+  float *da = on_device(a), *db = on_device(b), *dc = on_device(std::vector<float>(M * N));
+  FL_LAUNCH((gemm<BF16>), dim3(N / 8, M / 16), 32, 0, nullptr, N, K, da, db, dc);
+  std::vector<float> c = fetched(dc, M * N);
+  for (size_t m = 0; m < M; m++)
+    for (size_t n = 0; n < N; n++) {
+      float want = 0;
+      for (size_t k = 0; k < K; k++) want += a[m * K + k] * b[k * N + n];
+      CU_ASSERT_EQUAL(c[m * N + n], want);
+    }
+  cudaFree(da);
+  cudaFree(db);
+  cudaFree(dc);
+}
+
+static void test_tiled_product() {
+  check_gemm<false>();
+  check_gemm<true>();
+}
+
+static void test_roundings() {
+  float one = 1, ulp_tf32 = std::ldexp(1.0f, -10), ulp_bf16 = std::ldexp(1.0f, -7);
+  CU_ASSERT_EQUAL(__uint_as_float(fl_tf32(one + ulp_tf32 / 2)), one + ulp_tf32);
+  CU_ASSERT_EQUAL(__uint_as_float(fl_tf32(one + ulp_tf32 * 0.49f)), one);
+  CU_ASSERT_EQUAL(__uint_as_float(fl_tf32(-one - ulp_tf32 / 2)), -one - ulp_tf32);
+  CU_ASSERT(std::isnan(__uint_as_float(fl_tf32(NAN))));
+  CU_ASSERT(std::isinf(__uint_as_float(fl_tf32(INFINITY))));
+  uint32_t pair = fl_bf16_pair(one + ulp_bf16 / 2, one + ulp_bf16 * 1.5f);
+  CU_ASSERT_EQUAL(__uint_as_float(pair << 16), one);
+  CU_ASSERT_EQUAL(__uint_as_float(pair & 0xFFFF0000u), one + 2 * ulp_bf16);
+  pair = fl_bf16_pair(NAN, -INFINITY);
+  CU_ASSERT(std::isnan(__uint_as_float(pair << 16)));
+  CU_ASSERT_EQUAL(__uint_as_float(pair & 0xFFFF0000u), -INFINITY);
+}
+
+FL_KERNEL void count_up(unsigned long long *sum, int *largest, int *cell) {
+  int id = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  atomicAdd(sum, static_cast<unsigned long long>(id));
+  atomicMax(largest, id * 7 % 101);
+  atomicCAS(cell, 0, id + 1);
+}
+
+static void test_atomics() {
+  unsigned long long *sum = on_device(std::vector<unsigned long long>(1));
+  int *largest = on_device(std::vector<int>(2));
+  FL_LAUNCH(count_up, 10, 100, 0, nullptr, sum, largest, largest + 1);
+  CU_ASSERT_EQUAL(fetched(sum, 1)[0], 499500);
+  CU_ASSERT_EQUAL(fetched(largest, 2)[0], 100);
+  CU_ASSERT(fetched(largest, 2)[1] > 0);
+  cudaFree(sum);
+  cudaFree(largest);
+}
+
+/* --- the runtime --------------------------------------------------------------------------- */
+FL_KERNEL void add(float *y, float x) { y[threadIdx.x] += x; }
+
+static void test_work_waits_for_a_synchronisation() {
+  float *y = on_device(std::vector<float>(32)), *pinned = nullptr, here[32];
+  CU_ASSERT_EQUAL(cudaMallocHost(reinterpret_cast<void **>(&pinned), sizeof here), cudaSuccess);
+  cudaStream_t stream = nullptr;
+  CU_ASSERT_EQUAL(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+  FL_LAUNCH(add, 1, 32, 0, stream, y, 2.0f);
+  pinned[0] = -1;
+  cudaMemcpyAsync(pinned, y, sizeof here, cudaMemcpyDeviceToHost, stream);
+  CU_ASSERT_EQUAL(pinned[0], -1);
+  CU_ASSERT_EQUAL(cudaStreamSynchronize(stream), cudaSuccess);
+  CU_ASSERT_EQUAL(pinned[0], 2);
+  for (float &v : here) v = 5;
+  cudaMemcpyAsync(y, here, sizeof here, cudaMemcpyHostToDevice, stream);
+  here[0] = 6; /* pageable: the driver has its copy */
+  cudaMemcpyAsync(here, y, sizeof here, cudaMemcpyDeviceToHost, stream);
+  CU_ASSERT_EQUAL(here[0], 5);
+  CU_ASSERT_EQUAL(cudaMemcpy(here, pinned, sizeof here, cudaMemcpyDeviceToHost),
+                  cudaErrorInvalidValue);
+  CU_ASSERT_EQUAL(cudaMemcpy(y + 1, here, sizeof here, cudaMemcpyHostToDevice),
+                  cudaErrorInvalidValue);
+  CU_ASSERT_EQUAL(cudaGetLastError(), cudaErrorInvalidValue);
+  CU_ASSERT_EQUAL(cudaStreamDestroy(stream), cudaSuccess);
+  CU_ASSERT_EQUAL(cudaFree(y + 1), cudaErrorInvalidValue);
+  CU_ASSERT_EQUAL(cudaGetLastError(), cudaErrorInvalidValue);
+  CU_ASSERT_EQUAL(cudaFree(y), cudaSuccess);
+  CU_ASSERT_EQUAL(cudaFreeHost(pinned), cudaSuccess);
+}
+
+static void test_graphs_repeat_what_was_recorded() {
+  float *y = on_device(std::vector<float>(32));
+  cudaStream_t stream = nullptr;
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t ready = nullptr;
+  cudaStreamCreate(&stream);
+  CU_ASSERT_EQUAL(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), cudaSuccess);
+  float x = 3;
+  FL_LAUNCH(add, 1, 32, 0, stream, y, x);
+  x = 4;
+  CU_ASSERT_EQUAL(cudaStreamSynchronize(stream), cudaErrorStreamCaptureUnsupported);
+  void *never = nullptr;
+  CU_ASSERT_EQUAL(cudaMalloc(&never, 8), cudaErrorStreamCaptureUnsupported);
+  CU_ASSERT_EQUAL(cudaGetLastError(), cudaErrorStreamCaptureUnsupported);
+  CU_ASSERT_EQUAL(cudaStreamEndCapture(stream, &graph), cudaSuccess);
+  CU_ASSERT_EQUAL(cudaGraphInstantiate(&ready, graph, 0), cudaSuccess);
+  CU_ASSERT_EQUAL(cudaGraphDestroy(graph), cudaSuccess);
+  CU_ASSERT_EQUAL(fetched(y, 32)[0], 0);
+  for (int i = 0; i < 3; i++) CU_ASSERT_EQUAL(cudaGraphLaunch(ready, stream), cudaSuccess);
+  CU_ASSERT_EQUAL(fetched(y, 32)[31], 9);
+  CU_ASSERT_EQUAL(cudaGraphExecDestroy(ready), cudaSuccess);
+  cudaStreamDestroy(stream);
+  cudaFree(y);
+}
+
+static void test_devices_and_their_memory() {
+  int n = 0;
+  size_t left = 0, total = 0;
+  void *all = nullptr, *more = nullptr;
+  fl_host_set()->devices = 3;
+  fl_host_set()->memory = 1 << 20;
+  CU_ASSERT_EQUAL(cudaGetDeviceCount(&n), cudaSuccess);
+  CU_ASSERT_EQUAL(n, 3);
+  CU_ASSERT_EQUAL(cudaSetDevice(3), cudaErrorInvalidDevice);
+  CU_ASSERT_EQUAL(cudaSetDevice(2), cudaSuccess);
+  CU_ASSERT_EQUAL(cudaMalloc(&all, 1 << 20), cudaSuccess);
+  CU_ASSERT_EQUAL(cudaMemGetInfo(&left, &total), cudaSuccess);
+  CU_ASSERT(left == 0 && total == 1 << 20);
+  CU_ASSERT_EQUAL(cudaMalloc(&more, 1), cudaErrorMemoryAllocation);
+  CU_ASSERT_EQUAL(cudaSetDevice(0), cudaSuccess);
+  CU_ASSERT_EQUAL(cudaMalloc(&more, 1), cudaSuccess);
+  CU_ASSERT_EQUAL(cudaFree(all), cudaSuccess);
+  CU_ASSERT_EQUAL(cudaFree(more), cudaSuccess);
+  fl_host_set()->driver = 12080;
+  CU_ASSERT_EQUAL(cudaGetDeviceCount(&n), cudaErrorInsufficientDriver);
+  fl_host_defaults();
+  fl_host_set()->devices = 0;
+  CU_ASSERT_EQUAL(cudaGetDeviceCount(&n), cudaErrorNoDevice);
+  fl_host_defaults();
+  cudaGetLastError();
+}
+
+static void test_devices_work_at_the_same_time() {
+  bool right[2] = {false, false};
+  auto work = [&right](int device) {
+    cudaSetDevice(device);
+    right[device] = rotates<true>() && wrong_in_pipeline<1>() == 0;
+  };
+  std::thread other(work, 1);
+  work(0);
+  other.join();
+  CU_ASSERT(right[0] && right[1]);
+}
+
+static const fl_test tests[] = {
+    {"a removed barrier shows", test_a_removed_barrier_shows},
+    {"a second barrier removed shows", test_a_second_barrier_removed_shows},
+    {"writes outside shared memory", test_writes_outside_shared_memory},
+    {"the sanitizer stops what is outside", test_the_sanitizer_stops_what_is_outside},
+    {"unwritten shared memory is poison", test_unwritten_shared_memory_is_poison},
+    {"a missing wait shows", test_a_missing_wait_shows},
+    {"what copies refuse", test_what_copies_refuse},
+    {"threads that do not meet", test_threads_that_do_not_meet},
+    {"limits of a launch", test_limits_of_a_launch},
+    {"reduction", test_reduction},
+    {"shuffles", test_shuffles},
+    {"tiled product", test_tiled_product},
+    {"roundings", test_roundings},
+    {"atomics", test_atomics},
+    {"work waits for a synchronisation", test_work_waits_for_a_synchronisation},
+    {"graphs repeat what was recorded", test_graphs_repeat_what_was_recorded},
+    {"devices and their memory", test_devices_and_their_memory},
+    {"devices work at the same time", test_devices_work_at_the_same_time},
+};
+
+FL_SUITE_MAIN("cuda_on_host", tests)
