@@ -1,0 +1,385 @@
+/* Dense layers: a product a lane, on the tiles and warp arithmetic of conv.h.
+ *
+ *   forward   y[b, o] = sum_i w[o, i] x[b, i]         both operands by rows, depth I
+ *   data      dx[b, i] = sum_o w[o, i] dy[b, o]       both by columns, depth O
+ *   weights   gw[o, i] += scale sum_b x[b, i] dy[b, o]  both by columns, depth the live rows
+ *
+ * Batches are small and weights large, so the weights (or their sums) are the long side of each
+ * tile and stream through once: 4 bytes a weight forward and for data, 8 for weights, which at 3
+ * TB/s outweighs the arithmetic up to about 64 rows. A forward pass of one lane has too few tiles
+ * to fill a device; its depth is cut into shares, whose sums go through the workspace and are added
+ * up in order. Shapes alone decide tiles and shares. Lanes that share one copy of w run the same
+ * kernels and find it in the L2 cache, so that sharing stays invisible bit for bit. */
+#include "conv.h"
+
+enum {
+  THREADS = 128,
+  WARPS = 4,
+  WIDE = 32 * WARPS,        /* input features of a backward tile */
+  SUM_COLUMNS = 64,         /* output features of a tile of weight sums */
+  BLOCKS = 32,              /* wanted of one lane's forward pass */
+  SHARE_LEAST = 256,        /* input features of a share */
+  STATIC_BYTES = 48 * 1024, /* of shared memory that need no asking */
+};
+
+/* Copies the first n of 4 floats to shared memory and zeros the rest; `any` is a valid address.
+ * even: all are 16-byte aligned. */
+static __device__ __forceinline__ void copy4(float *to, const float *src, int n, const float *any,
+                                             bool even) {
+  int whole = n < 0 ? 0 : n > 4 ? 4 : n;
+  if (even) {
+    fl_cp_async16(to, n > 0 ? src : any, 4 * whole);
+    return;
+  }
+#pragma unroll
+  for (int q = 0; q < 4; q++) fl_cp_async4(to + q, q < n ? src + q : any, q < n ? 4 : 0);
+}
+
+/* Floats k .. k+FL_DEPTH-1 of R rows as a tile by rows; zero from row n_row and from float `end`
+ * on. */
+template <int R>
+static __device__ __forceinline__ void copy_rows(float *tile, const float *from, int pitch,
+                                                 int n_row, int k, int end, bool even) {
+  constexpr int chunks = FL_DEPTH / 4;
+  int chunk = 4 * ((int)threadIdx.x % chunks), n = end - k - chunk;
+#pragma unroll 8
+  for (int row = (int)threadIdx.x / chunks; row < R; row += THREADS / chunks)
+    copy4(tile + fl_by_rows(row, chunk), from + (int64_t)row * pitch + k + chunk,
+          row < n_row ? n : 0, from, even);
+}
+
+/* Floats first .. first+W-1 of rows k .. k+FL_DEPTH-1 as a tile by columns; zero from row n_row and
+ * from float `end` on. */
+template <int W>
+static __device__ __forceinline__ void copy_columns(float *tile, const float *from, int pitch,
+                                                    int n_row, int k, int first, int end,
+                                                    bool even) {
+  constexpr int chunks = W / 4;
+  int chunk = 4 * ((int)threadIdx.x % chunks), n = end - first - chunk;
+#pragma unroll 8
+  for (int row = (int)threadIdx.x / chunks; row < FL_DEPTH; row += THREADS / chunks)
+    copy4(tile + fl_by_columns(W, row, chunk), from + (int64_t)(k + row) * pitch + first + chunk,
+          k + row < n_row ? n : 0, from, even);
+}
+
+/* The same tile from a matrix that lies turned: floats k .. of rows first .. first+N-1. */
+template <int W, int N>
+static __device__ __forceinline__ void copy_turned(float *tile, const float *from, int pitch,
+                                                   int depth, int k, int first, int end) {
+  int row = (int)threadIdx.x % FL_DEPTH;
+#pragma unroll 4
+  for (int n = (int)threadIdx.x / FL_DEPTH; n < N; n += THREADS / FL_DEPTH) {
+    bool in = k + row < depth && first + n < end;
+    const float *src = from + (int64_t)(first + n) * pitch + k + row;
+    fl_cp_async4(tile + fl_by_columns(W, row, n), in ? src : from, in ? 4 : 0);
+  }
+}
+
+/* Bytes of a pipeline over `depth` steps whose stages are two tiles of M and N rows or columns. */
+static int pipeline_bytes(int M, int N, int depth) {
+  int64_t stages = fl_ceil_div(depth, FL_DEPTH);
+  return (stages < FL_STAGES ? (int)stages : (int)FL_STAGES) * (M + N) * FL_DEPTH *
+         (int)sizeof(float);
+}
+
+static fl_status allow(const void *kernel, int bytes) {
+  if (bytes <= STATIC_BYTES) return FEDLANE_OK;
+  return fl_cuda_status(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+      "a dense layer asked for shared memory");
+}
+
+/* --- forward -------------------------------------------------------------------------------- */
+typedef struct forward {
+  int I, O, B, tiles, shares, share; /* share: input features of one */
+  fl_cspan x, w, bias;
+  fl_span y;
+  float *part; /* [lane, share, B, O]; used when shares > 1 */
+  bool even;
+} forward;
+
+/* Sums of a tile of outputs over one share of the inputs. Blocks: tiles, then shares; lanes; tiles
+ * of rows. */
+template <fl_precision P, int MT, int NT>
+static FL_KERNEL_BOUNDS(THREADS, 3) void dense_fwd_by_rows(forward f, fl_rows rows) {
+  constexpr int M = 16 * MT * WARPS, N = 8 * NT, stage = (M + N) * FL_DEPTH;
+  FL_SHARED_DYNAMIC(float, shared);
+  int lane = (int)blockIdx.y, warp = (int)threadIdx.x / 32;
+  int o = (int)blockIdx.x % f.tiles * M, share = (int)blockIdx.x / f.tiles;
+  int row = (int)blockIdx.z * N, live = rows.n[lane];
+  if (row >= live) return;
+  int first = share * f.share, end = min(f.I, first + f.share);
+  int stages = (end - first + FL_DEPTH - 1) / FL_DEPTH;
+  const float *w = fl_lane(f.w, lane) + (int64_t)o * f.I;
+  const float *x = fl_lane(f.x, lane) + (int64_t)row * f.I;
+  auto copy = [&](int k) {
+    float *to = shared + k % FL_STAGES * stage;
+    copy_rows<M>(to, w, f.I, f.O - o, first + k * FL_DEPTH, end, f.even);
+    copy_rows<N>(to + M * FL_DEPTH, x, f.I, live - row, first + k * FL_DEPTH, end, f.even);
+  };
+  float acc[MT][NT][4] = {};
+  fl_place at = fl_place_of<P>((int)threadIdx.x % 32);
+  for (int k = 0; k < FL_STAGES - 1; k++) {
+    if (k < stages) copy(k);
+    fl_cp_async_commit();
+  }
+  for (int k = 0; k < stages; k++) {
+    fl_cp_async_wait<FL_STAGES - 2>();
+    __syncthreads(); /* stage k has arrived, and nobody reads stage k - 1 any more */
+    if (k + FL_STAGES - 1 < stages) copy(k + FL_STAGES - 1);
+    fl_cp_async_commit();
+    const float *a = shared + k % FL_STAGES * stage;
+    fl_stage_by_rows<P>(acc, a, 16 * MT * warp, a + M * FL_DEPTH, 0, at);
+  }
+  const float *bias = f.shares > 1 ? NULL : fl_lane(f.bias, lane);
+  float *y = fl_lane_out(f.y, lane);
+  if (f.shares > 1) y = f.part + ((int64_t)lane * f.shares + share) * f.B * f.O;
+#pragma unroll
+  for (int i = 0; i < MT; i++)
+#pragma unroll
+    for (int j = 0; j < NT; j++)
+#pragma unroll
+      for (int he = 0; he < 4; he++) {
+        int m = o + 16 * (MT * warp + i) + 8 * (he / 2) + at.g, n = row + 8 * j + 2 * at.t + he % 2;
+        if (m < f.O && n < live) y[(int64_t)n * f.O + m] = acc[i][j][he] + (bias ? bias[m] : 0);
+      }
+}
+
+/* Adds the shares up in order. */
+static FL_KERNEL_BOUNDS(256, 4) void dense_fwd_join(forward f, fl_rows rows) {
+  int lane = (int)blockIdx.y, all = f.B * f.O, i = (int)blockIdx.x * 256 + (int)threadIdx.x;
+  if (i >= rows.n[lane] * f.O) return;
+  const float *part = f.part + (int64_t)lane * f.shares * all + i, *bias = fl_lane(f.bias, lane);
+  float sum = bias ? bias[i % f.O] : 0;
+#pragma unroll 8
+  for (int s = 0; s < f.shares; s++) sum += part[(int64_t)s * all];
+  fl_lane_out(f.y, lane)[i] = sum;
+}
+
+template <fl_precision P, int MT, int NT>
+static fl_status launch_forward(fl_dev *d, int lanes, forward f, fl_rows rows) {
+  auto kernel = dense_fwd_by_rows<P, MT, NT>;
+  int bytes = pipeline_bytes(16 * MT * WARPS, 8 * NT, f.share);
+  dim3 grid((unsigned)(f.tiles * f.shares), (unsigned)lanes, (unsigned)fl_ceil_div(f.B, 8 * NT));
+  FL_TRY(allow((const void *)kernel, bytes));
+  FL_LAUNCH(kernel, grid, dim3(THREADS), bytes, d->stream, f, rows);
+  if (f.shares > 1)
+    FL_LAUNCH(dense_fwd_join, dim3((unsigned)fl_ceil_div(f.B * f.O, 256), (unsigned)lanes),
+              dim3(256), 0, d->stream, f, rows);
+  return FL_LAUNCHED("a dense layer was queued");
+}
+
+/* The fewest columns of 8 rows that hold a batch, up to 64 rows a tile. */
+static int row_tiles(int B) { return B <= 16 ? 2 : B <= 32 ? 4 : 8; }
+
+template <fl_precision P>
+static fl_status choose_forward(fl_dev *d, int lanes, forward f, fl_rows rows) {
+  int tiles = row_tiles(f.B);
+  if (f.O <= 16 * WARPS) {
+    if (tiles == 2) return launch_forward<P, 1, 2>(d, lanes, f, rows);
+    if (tiles == 4) return launch_forward<P, 1, 4>(d, lanes, f, rows);
+    return launch_forward<P, 1, 8>(d, lanes, f, rows);
+  }
+  if (tiles == 2) return launch_forward<P, 2, 2>(d, lanes, f, rows);
+  if (tiles == 4) return launch_forward<P, 2, 4>(d, lanes, f, rows);
+  return launch_forward<P, 2, 8>(d, lanes, f, rows);
+}
+
+/* Cuts I into shares so that one lane has about BLOCKS blocks. */
+static void share_out(forward *f) {
+  int M = f->O <= 16 * WARPS ? 16 * WARPS : 32 * WARPS;
+  f->tiles = (f->O + M - 1) / M;
+  int blocks = f->tiles * (int)fl_ceil_div(f->B, 8 * row_tiles(f->B));
+  int shares = blocks >= BLOCKS ? 1 : BLOCKS / blocks;
+  if (shares > f->I / SHARE_LEAST) shares = f->I / SHARE_LEAST;
+  if (shares < 1) shares = 1;
+  f->share = (int)fl_ceil_div(f->I, (int64_t)shares * FL_DEPTH) * FL_DEPTH;
+  f->shares = (int)fl_ceil_div(f->I, f->share);
+}
+
+fl_status fl_cuda_dense_fwd(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan w,
+                            fl_cspan bias, fl_span y) {
+  FL_TRY(fl_cuda_enter(d));
+  forward all = {I, O, b.B, 0, 0, 0, x, w, bias, y, d->workspace, false};
+  all.even = I % 4 == 0 && fl_span_even(x) && fl_span_even(w);
+  share_out(&all);
+  int64_t bytes = all.shares > 1 ? (int64_t)all.shares * b.B * O * (int64_t)sizeof(float) : 0;
+  for (int c = 0, lanes; c < b.C; c += lanes) {
+    lanes = fl_group(b.C - c, bytes);
+    fl_rows rows = fl_rows_of(b, c, lanes);
+    forward f = all;
+    f.x = fl_cspan_from(x, c);
+    f.w = fl_cspan_from(w, c);
+    f.bias = fl_cspan_from(bias, c);
+    f.y = fl_span_from(y, c);
+    if (d->precision == FL_MATH_FP32)
+      FL_TRY(choose_forward<FL_MATH_FP32>(d, lanes, f, rows));
+    else if (d->precision == FL_MATH_TF32)
+      FL_TRY(choose_forward<FL_MATH_TF32>(d, lanes, f, rows));
+    else
+      FL_TRY(choose_forward<FL_MATH_BF16>(d, lanes, f, rows));
+  }
+  return FEDLANE_OK;
+}
+
+/* --- backward ------------------------------------------------------------------------------- */
+typedef struct backward {
+  int I, O, B;
+  fl_cspan wide, dy;  /* wide: w for data, x for weights */
+  fl_span out, gbias; /* out: dx or gw */
+  bool even;
+} backward;
+
+/* gbias, once a lane: thread n adds up column n of the stage. */
+static __device__ __forceinline__ float add_column(float sum, const float *tile) {
+  for (int k = 0; k < FL_DEPTH; k++) sum += tile[fl_by_columns(SUM_COLUMNS, k, (int)threadIdx.x)];
+  return sum;
+}
+
+/* Results i and i+1 of a row of out, of which `left` exist. even: aligned to 8 bytes. */
+static __device__ __forceinline__ float2 read_pair(const float *from, int left, bool even) {
+  float2 v = {0, 0};
+  if (even && left > 0) return *(const float2 *)from;
+  if (left > 0) v.x = from[0];
+  if (left > 1) v.y = from[1];
+  return v;
+}
+
+static __device__ __forceinline__ void write_pair(float *to, int left, bool even, float2 v) {
+  if (even && left > 0) {
+    *(float2 *)to = v;
+    return;
+  }
+  if (left > 0) to[0] = v.x;
+  if (left > 1) to[1] = v.y;
+}
+
+/* Writes a warp's results, or adds scale times them: from input `first` and column `column` on.
+ * Sums are read many at a time, because the writes between would hold the next reads up. */
+template <int MT, int NT, bool SUMS>
+static __device__ __forceinline__ void write_results(const float (&acc)[MT][NT][4], fl_place at,
+                                                     float *out, int I, int columns, int first,
+                                                     int column, bool even, float scale) {
+  static_assert(MT == 2, "results come in pairs");
+  constexpr int some = NT < 4 ? NT : 4;
+#pragma unroll
+  for (int j = 0; j < NT; j += some) {
+    float2 old[some][4];
+    float *to[some][4];
+    int left[some][4];
+#pragma unroll
+    for (int q = 0; q < 4 * some; q++) {
+      int i = first + 2 * (8 * (q % 4 / 2) + at.g),
+          n = column + NT * (2 * at.t + q % 2) + j + q / 4;
+      to[q / 4][q % 4] = out + (int64_t)n * I + i;
+      left[q / 4][q % 4] = n < columns ? I - i : 0;
+      if (SUMS) old[q / 4][q % 4] = read_pair(to[q / 4][q % 4], left[q / 4][q % 4], even);
+    }
+#pragma unroll
+    for (int q = 0; q < 4 * some; q++) {
+      float2 v = {acc[0][j + q / 4][q % 4], acc[1][j + q / 4][q % 4]}, was = old[q / 4][q % 4];
+      if (SUMS) v = float2{fmaf(scale, v.x, was.x), fmaf(scale, v.y, was.y)};
+      write_pair(to[q / 4][q % 4], left[q / 4][q % 4], even, v);
+    }
+  }
+}
+
+/* out[n, i] for WIDE inputs i and 8*NT columns n: the rows of dx, or (SUMS) the outputs of gw, to
+ * which scale times the product is added. Blocks: tiles of inputs; lanes; tiles of columns. */
+template <fl_precision P, int NT, bool SUMS>
+static FL_KERNEL_BOUNDS(THREADS, 3) void dense_bwd_by_columns(backward f, fl_rows rows,
+                                                              fl_factors scale) {
+  constexpr int MT = 2, N = 8 * NT, W = N < 32 ? 32 : N, stage = (WIDE + W) * FL_DEPTH;
+  FL_SHARED_DYNAMIC(float, shared);
+  int lane = (int)blockIdx.y, thread = (int)threadIdx.x, live = rows.n[lane];
+  int first = (int)blockIdx.x * WIDE, column = (int)blockIdx.z * N;
+  int depth = SUMS ? live : f.O, columns = SUMS ? f.O : live;
+  if (live == 0 || column >= columns) return;
+  int stages = (depth + FL_DEPTH - 1) / FL_DEPTH;
+  const float *wide = fl_lane(f.wide, lane), *dy = fl_lane(f.dy, lane);
+  bool even_dy = f.even && f.O % 4 == 0;
+  auto copy = [&](int k) {
+    float *to = shared + k % FL_STAGES * stage, *narrow = to + WIDE * FL_DEPTH;
+    copy_columns<WIDE>(to, wide, f.I, depth, k * FL_DEPTH, first, f.I, f.even);
+    if (SUMS)
+      copy_columns<W>(narrow, dy, f.O, depth, k * FL_DEPTH, column, f.O, even_dy);
+    else
+      copy_turned<W, N>(narrow, dy, f.O, depth, k * FL_DEPTH, column, live);
+  };
+  float acc[MT][NT][4] = {}, column_sum = 0;
+  fl_place at = fl_place_of<P>(thread % 32);
+  float *gbias = SUMS && blockIdx.x == 0 && thread < N ? fl_lane_out(f.gbias, lane) : NULL;
+  for (int k = 0; k < FL_STAGES - 1; k++) {
+    if (k < stages) copy(k);
+    fl_cp_async_commit();
+  }
+  for (int k = 0; k < stages; k++) {
+    fl_cp_async_wait<FL_STAGES - 2>();
+    __syncthreads(); /* stage k has arrived, and nobody reads stage k - 1 any more */
+    if (k + FL_STAGES - 1 < stages) copy(k + FL_STAGES - 1);
+    fl_cp_async_commit();
+    const float *a = shared + k % FL_STAGES * stage, *b = a + WIDE * FL_DEPTH;
+    fl_stage_by_columns<P, WIDE, W>(acc, a, 16 * MT * (thread / 32), b, 0, at);
+    if (gbias) column_sum = add_column(column_sum, b);
+  }
+  if (gbias && column + thread < f.O)
+    gbias[column + thread] = fmaf(scale.at[lane], column_sum, gbias[column + thread]);
+  write_results<MT, NT, SUMS>(acc, at, fl_lane_out(f.out, lane), f.I, columns,
+                              first + 16 * MT * (thread / 32), column, f.even, scale.at[lane]);
+}
+
+template <fl_precision P, int NT, bool SUMS>
+static fl_status launch_backward(fl_dev *d, int lanes, backward f, fl_rows rows, fl_factors scale) {
+  auto kernel = dense_bwd_by_columns<P, NT, SUMS>;
+  int bytes = pipeline_bytes(WIDE, 8 * NT < 32 ? 32 : 8 * NT, SUMS ? f.B : f.O);
+  dim3 grid((unsigned)fl_ceil_div(f.I, WIDE), (unsigned)lanes,
+            (unsigned)fl_ceil_div(SUMS ? f.O : f.B, 8 * NT));
+  FL_TRY(allow((const void *)kernel, bytes));
+  FL_LAUNCH(kernel, grid, dim3(THREADS), bytes, d->stream, f, rows, scale);
+  return FL_LAUNCHED("a dense layer's gradient was queued");
+}
+
+template <fl_precision P>
+static fl_status choose_backward(fl_dev *d, int lanes, bool sums, backward f, fl_rows rows,
+                                 fl_factors scale) {
+  int tiles = row_tiles(f.B);
+  if (sums) return launch_backward<P, SUM_COLUMNS / 8, true>(d, lanes, f, rows, scale);
+  if (tiles == 2) return launch_backward<P, 2, false>(d, lanes, f, rows, scale);
+  if (tiles == 4) return launch_backward<P, 4, false>(d, lanes, f, rows, scale);
+  return launch_backward<P, 8, false>(d, lanes, f, rows, scale);
+}
+
+static fl_status go_back(fl_dev *d, fl_batch b, bool sums, backward all, fl_coef scale) {
+  FL_TRY(fl_cuda_enter(d));
+  all.even = all.I % 4 == 0 && fl_span_even(all.wide) && fl_span_even(all.dy) &&
+             fl_span_even(fl_const(all.out));
+  for (int c = 0, lanes; c < b.C; c += lanes) {
+    lanes = fl_group(b.C - c, 0);
+    fl_rows rows = fl_rows_of(b, c, lanes);
+    fl_factors factors = fl_factors_of(scale, c, lanes);
+    backward f = all;
+    f.wide = fl_cspan_from(all.wide, c);
+    f.dy = fl_cspan_from(all.dy, c);
+    f.out = fl_span_from(all.out, c);
+    f.gbias = fl_span_from(all.gbias, c);
+    if (d->precision == FL_MATH_FP32)
+      FL_TRY(choose_backward<FL_MATH_FP32>(d, lanes, sums, f, rows, factors));
+    else if (d->precision == FL_MATH_TF32)
+      FL_TRY(choose_backward<FL_MATH_TF32>(d, lanes, sums, f, rows, factors));
+    else
+      FL_TRY(choose_backward<FL_MATH_BF16>(d, lanes, sums, f, rows, factors));
+  }
+  return FEDLANE_OK;
+}
+
+fl_status fl_cuda_dense_bwd_data(fl_dev *d, fl_batch b, int I, int O, fl_cspan dy, fl_cspan w,
+                                 fl_span dx) {
+  backward f = {I, O, b.B, w, dy, dx, {NULL, 0}, false};
+  return go_back(d, b, false, f, fl_all(1));
+}
+
+fl_status fl_cuda_dense_bwd_weights(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
+                                    fl_coef scale, fl_span gw, fl_span gbias) {
+  backward f = {I, O, b.B, x, dy, gw, gbias, false};
+  return go_back(d, b, true, f, scale);
+}
