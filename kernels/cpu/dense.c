@@ -5,7 +5,7 @@
 /* The forward product of a small batch is bound by reading w once, so it walks w in pieces of K
  * columns by 4 outputs, and keeps x's piece and 5 x 4 running sums, each a vector over 16 columns,
  * close by. A sum's order depends on I alone. */
-enum { K = 512, ROWS = 5, OUTS = 4, CHUNK = 8 * ROWS };
+enum { K = 512, ROWS = 5, OUTS = 4, CHUNK = 64 };
 
 /* sum[row, o] += x[row, 0..n-1] * w[o, 0..n-1] lane by lane, for R rows and C outputs. */
 static inline __attribute__((always_inline)) void tile(const int R, const int C, int n, int64_t I,
@@ -61,16 +61,28 @@ static void chunk_fwd(int rows, int64_t I, int64_t O, const float *x, const floa
   }
 }
 
+/* y[rows, O] += bias. */
+static void add_bias(int rows, int O, const float *bias, float *y) {
+  for (int row = 0; row < rows; row++, y += O)
+    for (int o = 0; o < O; o++) y[o] += bias[o];
+}
+
+/* Batches with more rows than a chunk are bound by arithmetic and go to the library's product. */
 fl_status fl_cpu_dense_fwd(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan w,
                            fl_cspan bias, fl_span y) {
   void *sum = NULL;
-  int most = b.B < CHUNK ? b.B : CHUNK;
-  FL_TRY(fl_cpu_scratch(d, (int64_t)most * O * (int64_t)sizeof(fl_v16), &sum));
+  if (b.B <= CHUNK) FL_TRY(fl_cpu_scratch(d, (int64_t)b.B * O * (int64_t)sizeof(fl_v16), &sum));
   for (int c = 0; c < b.C; c++) {
     int rows = fl_rows_used(b, c);
-    for (int64_t row = 0; row < rows; row += CHUNK)
-      chunk_fwd(rows - row < CHUNK ? (int)(rows - row) : CHUNK, I, O, fl_lane(x, c) + row * I,
-                fl_lane(w, c), bias.at ? fl_lane(bias, c) : NULL, sum, fl_lane_out(y, c) + row * O);
+    const float *added = bias.at ? fl_lane(bias, c) : NULL;
+    if (rows == 0) continue;
+    if (b.B <= CHUNK) {
+      chunk_fwd(rows, I, O, fl_lane(x, c), fl_lane(w, c), added, sum, fl_lane_out(y, c));
+      continue;
+    }
+    FL_TRY(
+        fl_nn_gemm(false, true, rows, O, I, 1, fl_lane(x, c), fl_lane(w, c), 0, fl_lane_out(y, c)));
+    if (added) add_bias(rows, O, added, fl_lane_out(y, c));
   }
   return FEDLANE_OK;
 }
