@@ -1,39 +1,60 @@
 #include "backend.h"
 
+#include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-/* `auto` takes the first that can be opened. */
+/* `auto` takes the first that can be opened: a GPU, but never one that the host pretends to be. */
 static const fl_record *const entry[] = {
+#if defined(FL_HAS_CUDA) && !defined(FL_CUDA_ON_HOST)
+    &fl_cuda_ops.record,
+#endif
     &fl_cpu_ops.record,
     &fl_ref_ops.record,
+#ifdef FL_CUDA_ON_HOST
+    &fl_cuda_ops.record,
+#endif
 };
 
 const fl_catalogue fl_backends = {"backend", "computes on a kind of device", entry,
                                   FL_COUNT(entry)};
 
+/* Whether `device` is `name`, alone or followed by ":which"; *which is then NULL or what follows.
+ */
+static bool names(const char *device, const char *name, const char **which) {
+  size_t n = strlen(name);
+  if (strncmp(device, name, n) != 0 || (device[n] != 0 && device[n] != ':')) return false;
+  *which = device[n] == ':' ? device + n + 1 : NULL;
+  return true;
+}
+
 static fl_status unknown(const char *device) {
-  const char *name[FL_COUNT(entry) + 1] = {"auto"};
-  char names[256] = "auto";
-  if (strncmp(device, "cuda", 4) == 0 && (device[4] == 0 || device[4] == ':'))
+  const char *name[FL_COUNT(entry) + 1] = {"auto"}, *which;
+  char list[256] = "auto";
+  if (names(device, "cuda", &which))
     return fl_fail(FEDLANE_UNSUPPORTED, "device is '%s', but this build of fedlane has no CUDA",
                    device);
   for (int i = 0; i < FL_COUNT(entry); i++) {
-    size_t used = strlen(names);
+    size_t used = strlen(list);
     name[i + 1] = entry[i]->name;
-    snprintf(names + used, sizeof names - used, ", %s", entry[i]->name);
+    snprintf(list + used, sizeof list - used, ", %s", entry[i]->name);
   }
   const char *nearest = fl_nearest(device, FL_COUNT(name), name);
   if (nearest) return fl_fail(FEDLANE_USAGE, "no device '%s'; did you mean '%s'?", device, nearest);
-  return fl_fail(FEDLANE_USAGE, "no device '%s'; this build has %s", device, names);
+  return fl_fail(FEDLANE_USAGE, "no device '%s'; this build has %s", device, list);
 }
 
-static fl_status choose(const char *device, const fl_ops **out) {
+static fl_status choose(const char *device, const fl_ops **out, const char **which) {
   bool any = strcmp(device, "auto") == 0;
   const char *why = "";
+  *which = NULL;
   for (int i = 0; i < FL_COUNT(entry); i++) {
     const fl_ops *ops = (const fl_ops *)entry[i];
-    if (!any && strcmp(device, entry[i]->name) != 0) continue;
+    if (!any && !names(device, entry[i]->name, which)) continue;
+    if (*which && ops->host)
+      return fl_fail(FEDLANE_USAGE, "device is '%s'; only GPUs are counted out after a ':'",
+                     device);
     if (ops->count(&why) > 0) {
       *out = ops;
       return FEDLANE_OK;
@@ -43,18 +64,53 @@ static fl_status choose(const char *device, const fl_ops **out) {
   return any ? fl_fail(FEDLANE_DEVICE, "no device can be opened: %s", why) : unknown(device);
 }
 
+/* The numbers of `which` ("0,2", "all"; NULL: the first device) of n devices into index [n]. */
+static fl_status pick(const char *device, const char *which, int n, int *index, int *n_index) {
+  bool taken[FL_DEVICES_MAX] = {false};
+  *n_index = 0;
+  if (!which) index[(*n_index)++] = 0;
+  if (!which) return FEDLANE_OK;
+  bool all = strcmp(which, "all") == 0;
+  for (int i = 0; all && i < n; i++) index[(*n_index)++] = i;
+  for (const char *at = which; !all; at++) {
+    char *end = (char *)(uintptr_t)at;
+    long number = isdigit((unsigned char)*at) ? strtol(at, &end, 10) : -1;
+    if (end == at || (*end != 0 && *end != ','))
+      return fl_fail(FEDLANE_USAGE,
+                     "device is '%s'; after the ':' comes 'all' or numbers such as 0,1", device);
+    if (number >= n)
+      return fl_fail(FEDLANE_DEVICE, "device is '%s', but the devices here are 0 .. %d", device,
+                     n - 1);
+    if (taken[number])
+      return fl_fail(FEDLANE_USAGE, "device is '%s', which names %ld twice", device, number);
+    taken[number] = true;
+    index[(*n_index)++] = (int)number;
+    if (*end == 0) break;
+    at = end;
+  }
+  return FEDLANE_OK;
+}
+
 fl_status fl_devices_open(const char *device, fl_precision precision, int threads,
                           fl_devices *out) {
-  const char *why = "";
+  const char *why = "", *which;
+  int index[FL_DEVICES_MAX], n = threads, most;
   memset(out, 0, sizeof *out);
   if (threads < 0 || threads > FL_DEVICES_MAX)
     return fl_fail(FEDLANE_USAGE, "threads is %d; it must lie in 0 .. %d", threads, FL_DEVICES_MAX);
-  FL_TRY(choose(device, &out->ops));
-  int n = threads > 0 ? threads : out->ops->count(&why);
-  if (n > FL_DEVICES_MAX) n = FL_DEVICES_MAX;
-  out->together = 1;
+  FL_TRY(choose(device, &out->ops, &which));
+  most = out->ops->count(&why);
+  if (most > FL_DEVICES_MAX) most = FL_DEVICES_MAX;
+  if (!out->ops->host) {
+    fl_status status = pick(device, which, most, index, &n);
+    if (status != FEDLANE_OK) return status;
+  } else {
+    if (n == 0) n = most;
+    for (int i = 0; i < n; i++) index[i] = i;
+  }
+  out->together = out->ops->host ? 1 : 0;
   for (int i = 0; i < n; i++) {
-    fl_dev_options options = {i, precision};
+    fl_dev_options options = {index[i], precision};
     fl_status status = out->ops->open(&options, &out->dev[i]);
     if (status != FEDLANE_OK) {
       fl_devices_close(out);

@@ -11,6 +11,9 @@ extern "C" {
 extern const fl_catalogue fl_backends;
 extern const fl_ops fl_ref_ops; /* plain loops in double: the oracle */
 extern const fl_ops fl_cpu_ops; /* oneDNN */
+/* CUDA, in builds that define FL_HAS_CUDA; those that define FL_CUDA_ON_HOST too run its kernels on the
+ * host, as the device `cuda-on-host` (docs/cuda-on-host.md). */
+extern const fl_ops fl_cuda_ops;
 
 enum { FL_DEVICES_MAX = 256 };
 
@@ -23,8 +26,8 @@ typedef struct fl_devices {
                    steps while its weights are in cache; 0 (all) on a GPU */
 } fl_devices;
 
-/* Opens what `device` names: auto | cpu | ref | cuda | cuda:0,1 | cuda:all. threads: CPU worker
- * threads, 0 for as many as the machine has; ignored by other backends.
+/* Opens what `device` names: auto | cpu | ref | cuda (the first GPU) | cuda:0,1 | cuda:all.
+ * threads: CPU worker threads, 0 for as many as the machine has; ignored by other backends.
  * Errors: USAGE for a name that is not a device of this build, DEVICE when it cannot be opened. */
 fl_status fl_devices_open(const char *device, fl_precision precision, int threads, fl_devices *out);
 void fl_devices_close(fl_devices *devices);

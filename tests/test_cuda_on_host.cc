@@ -130,7 +130,8 @@ FL_KERNEL void write_dynamic(int at) {
 
 FL_KERNEL void write_static(int at) {
   FL_SHARED(float, tile, [8]);
-  if (threadIdx.x == 0) tile[at] = 1;
+  float *first = tile;
+  if (threadIdx.x == 0) first[at] = 1;
 }
 
 static void test_writes_outside_shared_memory() {

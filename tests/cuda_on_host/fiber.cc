@@ -22,6 +22,7 @@ extern "C" void fl_host_swap(void **save, void *load);
 asm(R"(
 .text
 .globl fl_host_swap
+.hidden fl_host_swap
 .type fl_host_swap, @function
 fl_host_swap:
   pushq %rbp

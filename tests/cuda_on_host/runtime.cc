@@ -105,15 +105,6 @@ static size_t shared_most() {
 static std::mutex allowed_lock;
 static std::map<const void *, size_t> allowed;
 
-cudaError_t allow_shared(const void *kernel, cudaFuncAttribute which, int bytes) {
-  if (which != cudaFuncAttributeMaxDynamicSharedMemorySize || bytes < 0 ||
-      static_cast<size_t>(bytes) > shared_most())
-    return note(cudaErrorInvalidValue);
-  std::lock_guard<std::mutex> hold(allowed_lock);
-  allowed[kernel] = static_cast<size_t>(bytes);
-  return cudaSuccess;
-}
-
 void queue_launch(launch what, const void *kernel, size_t parameters, cudaStream_t stream) {
   dim3 g = what.grid, b = what.block;
   uint64_t threads = static_cast<uint64_t>(b.x) * b.y * b.z;
@@ -141,6 +132,15 @@ using namespace fl_host;
 
 extern "C" fl_host_settings *fl_host_set(void) { return &settings; }
 extern "C" void fl_host_defaults(void) { settings = first_settings; }
+
+cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute which, int bytes) {
+  if (which != cudaFuncAttributeMaxDynamicSharedMemorySize || bytes < 0 ||
+      static_cast<size_t>(bytes) > shared_most())
+    return note(cudaErrorInvalidValue);
+  std::lock_guard<std::mutex> hold(allowed_lock);
+  allowed[kernel] = static_cast<size_t>(bytes);
+  return cudaSuccess;
+}
 
 /* --- errors and devices -------------------------------------------------------------------- */
 const char *cudaGetErrorString(cudaError_t error) {

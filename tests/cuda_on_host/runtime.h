@@ -107,9 +107,9 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph);
 
-namespace fl_host {
+cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute which, int value);
 
-cudaError_t allow_shared(const void *kernel, cudaFuncAttribute which, int bytes);
+namespace fl_host {
 
 /* Checks the limits of a launch and puts it into the queue; errors wait in cudaGetLastError. */
 void queue_launch(launch what, const void *kernel, size_t parameters, cudaStream_t stream);
@@ -128,7 +128,7 @@ void queue_kernel(const char *name, void (*kernel)(P...), dim3 grid, dim3 block,
 
 template <class... P>
 cudaError_t cudaFuncSetAttribute(void (*kernel)(P...), cudaFuncAttribute which, int value) {
-  return fl_host::allow_shared(reinterpret_cast<const void *>(kernel), which, value);
+  return cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel), which, value);
 }
 
 template <class T>
