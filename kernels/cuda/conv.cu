@@ -15,7 +15,11 @@
  * 64 * 32 products. Every result is summed by one warp in ascending depth, whatever the tile. */
 #include "conv.h"
 
-enum { THREADS = 128, CHUNKS = FL_DEPTH / 4 };
+enum {
+  THREADS = 128,
+  CHUNKS = FL_DEPTH / 4,
+  STACK_MOST = 96 * 1024, /* bytes of shared memory that leave room for two blocks */
+};
 
 /* --- filters as [N][depth] ------------------------------------------------------------------ */
 typedef struct packing {
@@ -95,32 +99,51 @@ static __device__ __forceinline__ void write_results(const float (&acc)[MT][NT][
   }
 }
 
-/* WM x WN warps, each of 16*MT x 8*NT results. Blocks: tiles, channels fastest, by lanes. */
+/* Where a block's results are, and which of them this thread's warp owns. */
+template <int WM, int WN, int MT, int NT>
+struct block_place {
+  static constexpr int M = WM * 16 * MT, N = WN * 8 * NT;
+  int lane, row, column, my_row, my_column, live; /* first ones; my: within the block */
+
+  __device__ __forceinline__ block_place(const fl_conv &s, const fl_rows &rows) {
+    int warp = (int)threadIdx.x / 32, tiles = (s.to.channels + N - 1) / N;
+    lane = (int)blockIdx.y;
+    row = (int)blockIdx.x / tiles * M;
+    column = (int)blockIdx.x % tiles * N;
+    my_row = warp / WN * 16 * MT;
+    my_column = warp % WN * 8 * NT;
+    live = rows.n[lane] * s.to.height * s.to.width;
+  }
+};
+
+/* The general kernel: every stage's windows are copied from the images.
+ * WM x WN warps, each of 16*MT x 8*NT results; V floats are copied at once. Blocks: tiles, channels
+ * fastest, by lanes. */
 template <fl_precision P, int WM, int WN, int MT, int NT, int V>
 static FL_KERNEL_BOUNDS(THREADS, WM == 2 ? 3 : 2) void conv_implicit_gemm(fl_conv s, fl_rows rows,
                                                                           operands o) {
-  constexpr int M = WM * 16 * MT, N = WN * 8 * NT, stage = (M + N) * FL_DEPTH;
+  block_place<WM, WN, MT, NT> my(s, rows);
+  constexpr int M = my.M, N = my.N, stage = (M + N) * FL_DEPTH;
   FL_SHARED_DYNAMIC(float, shared);
   FL_SHARED(fl_corner, corner, [M]);
-  int thread = (int)threadIdx.x, warp = thread / 32, lane = (int)blockIdx.y;
-  int tiles = (s.to.channels + N - 1) / N;
-  int row = (int)blockIdx.x / tiles * M, column = (int)blockIdx.x % tiles * N;
-  int live = rows.n[lane] * s.to.height * s.to.width;
-  if (row >= live) return;
-  for (int r = thread; r < M; r += THREADS) corner[r] = fl_corner_of(s, row + r, live);
+  if (my.row >= my.live) return;
+  int thread = (int)threadIdx.x;
+  for (int r = thread; r < M; r += THREADS) corner[r] = fl_corner_of(s, my.row + r, my.live);
   __syncthreads();
 
-  const float *from = fl_lane(o.from, lane), *filter = fl_lane(o.filter, lane);
+  const float *from = fl_lane(o.from, my.lane), *filter = fl_lane(o.filter, my.lane);
   float acc[MT][NT][4] = {};
   fl_place at = fl_place_of<P>(thread % 32);
-  int my_row = warp / WN * 16 * MT, my_column = warp % WN * 8 * NT;
+  int tile_row[MT][2];
+  for (int i = 0; i < MT; i++)
+    for (int h = 0; h < 2; h++) tile_row[i][h] = my.my_row + 16 * i + 8 * h + at.g;
   fl_tap tap = {0, 0, 0};
   fl_tap_advance(s, &tap, thread % (FL_DEPTH / V) * V);
   int stages = o.depth / FL_DEPTH;
   auto copy = [&](int k) {
     float *to = shared + k % FL_STAGES * stage;
     copy_windows<V, M>(s, from, corner, tap, to);
-    copy_filters<N>(filter, o.depth, column, s.to.channels, k * FL_DEPTH, to + M * FL_DEPTH);
+    copy_filters<N>(filter, o.depth, my.column, s.to.channels, k * FL_DEPTH, to + M * FL_DEPTH);
     fl_tap_advance(s, &tap, FL_DEPTH);
   };
   for (int k = 0; k < FL_STAGES - 1; k++) {
@@ -133,9 +156,95 @@ static FL_KERNEL_BOUNDS(THREADS, WM == 2 ? 3 : 2) void conv_implicit_gemm(fl_con
     if (k + FL_STAGES - 1 < stages) copy(k + FL_STAGES - 1);
     fl_cp_async_commit();
     const float *a = shared + k % FL_STAGES * stage;
-    fl_stage_by_rows<P>(acc, a, my_row, a + M * FL_DEPTH, my_column, at);
+    fl_stage_by_rows<P>(acc, a, tile_row, 0, a + M * FL_DEPTH, my.my_column, at);
   }
-  write_results(acc, at, o, row + my_row, live, column + my_column, s.to.channels);
+  write_results(acc, at, o, my.row + my.my_row, my.live, my.column + my.my_column, s.to.channels);
+}
+
+/* --- with the seen part of the images in shared memory ---------------------------------------- */
+/* The images of a lane, padded with zeros and stacked: pixel (h, w) of image b sees the rows from
+ * b*height + h*step and the columns from w*step on. */
+typedef struct stack {
+  int height, width; /* of one padded image */
+  int pixels;        /* the most that one block's windows cover, in whole rows */
+} stack;
+
+static __device__ __forceinline__ int stack_row(const fl_conv &s, const stack &v, int pixel,
+                                                int *column) {
+  int row = pixel / s.to.width, image = row / s.to.height;
+  *column = (pixel - row * s.to.width) * s.step;
+  return image * v.height + (row - image * s.to.height) * s.step;
+}
+
+/* Copies 32 channels of the stack's rows first .. last. */
+static __device__ __forceinline__ void copy_stack(const fl_conv &s, const stack &v,
+                                                  const float *from, int channel, int first,
+                                                  int last, float *tile) {
+  constexpr int at_once = THREADS / CHUNKS;
+  int k = (int)threadIdx.x % CHUNKS * 4, pixel = (int)threadIdx.x / CHUNKS;
+  int image = first / v.height, h = first - image * v.height - s.pad, w = pixel - s.pad;
+  for (; pixel < (last - first + 1) * v.width; pixel += at_once, w += at_once) {
+    for (; w >= v.width - s.pad; w -= v.width)
+      if (++h == v.height - s.pad) {
+        h = -s.pad;
+        image++;
+      }
+    bool inside = (unsigned)h < (unsigned)s.from.height && (unsigned)w < (unsigned)s.from.width;
+    int64_t at = ((int64_t)image * s.from.height + h) * s.from.width + w;
+    const float *src = inside ? from + at * s.from.channels + channel + k : NULL;
+    fl_copy<4>(tile + fl_by_rows(pixel, k), src, from);
+  }
+}
+
+/* The fast kernel, for channels in whole stages: the part of the images that a block's windows
+ * cover is copied once for every 32 channels, and each tap reads it at its own shift; only filters
+ * stream. Depth runs over 32 channels within taps within the next 32 channels. */
+template <fl_precision P, int WM, int WN, int MT, int NT>
+static FL_KERNEL_BOUNDS(THREADS, 3) void conv_stacked_gemm(fl_conv s, fl_rows rows, operands o,
+                                                           stack v) {
+  block_place<WM, WN, MT, NT> my(s, rows);
+  constexpr int M = my.M, N = my.N;
+  FL_SHARED_DYNAMIC(float, shared);
+  if (my.row >= my.live) return;
+  const float *from = fl_lane(o.from, my.lane), *filter = fl_lane(o.filter, my.lane);
+  float acc[MT][NT][4] = {}, *filters = shared + v.pixels * FL_DEPTH;
+  fl_place at = fl_place_of<P>((int)threadIdx.x % 32);
+  int taps = s.kernel * s.kernel, end = min(my.row + M, my.live) - 1, w;
+  int first = stack_row(s, v, my.row, &w), last = stack_row(s, v, end, &w) + s.kernel - 1;
+  int tile_row[MT][2];
+#pragma unroll
+  for (int i = 0; i < MT; i++)
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      int pixel = min(my.row + my.my_row + 16 * i + 8 * h + at.g, end);
+      tile_row[i][h] = (stack_row(s, v, pixel, &w) - first) * v.width;
+      tile_row[i][h] += w;
+    }
+  for (int channel = 0; channel < s.from.channels; channel += FL_DEPTH) {
+    auto copy = [&](int tap) {
+      copy_filters<N>(filter, o.depth, my.column, s.to.channels, tap * s.from.channels + channel,
+                      filters + tap % FL_STAGES * N * FL_DEPTH);
+    };
+    __syncthreads(); /* nobody reads the last channels any more */
+    copy_stack(s, v, from, channel, first, last, shared);
+    for (int tap = 0; tap < FL_STAGES - 1; tap++) {
+      if (tap < taps) copy(tap);
+      fl_cp_async_commit();
+    }
+    for (int tap = 0, kh = 0, kw = 0; tap < taps; tap++) {
+      fl_cp_async_wait<FL_STAGES - 2>();
+      __syncthreads(); /* filters of this tap have arrived, and nobody reads the last one's */
+      if (tap + FL_STAGES - 1 < taps) copy(tap + FL_STAGES - 1);
+      fl_cp_async_commit();
+      fl_stage_by_rows<P>(acc, shared, tile_row, kh * v.width + kw,
+                          filters + tap % FL_STAGES * N * FL_DEPTH, my.my_column, at);
+      if (++kw == s.kernel) {
+        kw = 0;
+        kh++;
+      }
+    }
+  }
+  write_results(acc, at, o, my.row + my.my_row, my.live, my.column + my.my_column, s.to.channels);
 }
 
 /* --- launching ------------------------------------------------------------------------------ */
@@ -147,18 +256,43 @@ typedef struct job {
   operands o;
 } job;
 
-template <fl_precision P, int WM, int WN, int MT, int NT, int V>
-static fl_status launch(const job *j) {
-  constexpr int M = WM * 16 * MT, N = WN * 8 * NT;
-  auto kernel = conv_implicit_gemm<P, WM, WN, MT, NT, V>;
-  int stages = j->o.depth / FL_DEPTH < FL_STAGES ? j->o.depth / FL_DEPTH : FL_STAGES;
-  int bytes = stages * (M + N) * FL_DEPTH * (int)sizeof(float);
+/* Blocks of M x N results. */
+static dim3 grid_of(const job *j, int M, int N) {
   int64_t pixels = (int64_t)j->B * j->s.to.height * j->s.to.width;
   int64_t tiles = fl_ceil_div(pixels, M) * fl_ceil_div(j->s.to.channels, N);
-  FL_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
-          "convolution");
-  FL_LAUNCH(kernel, dim3((unsigned)tiles, (unsigned)j->lanes), dim3(THREADS), bytes, j->d->stream,
-            j->s, j->rows, j->o);
+  return dim3((unsigned)tiles, (unsigned)j->lanes);
+}
+
+static stack stack_of(const fl_conv *s, int M) {
+  stack v = {s->from.height + 2 * s->pad, s->from.width + 2 * s->pad, 0};
+  int lines = (int)fl_ceil_div(M - 1, s->to.width); /* from the first pixel's to the last's */
+  int gap = v.height - s->to.height * s->step;      /* rows more from one image to the next */
+  int rows = lines * s->step + s->kernel;
+  if (gap > 0) rows += (int)fl_ceil_div(lines, s->to.height) * gap;
+  v.pixels = rows * v.width;
+  return v;
+}
+
+template <fl_precision P, int WM, int WN, int MT, int NT, int V>
+static fl_status launch(const job *j) {
+  using place = block_place<WM, WN, MT, NT>;
+  stack v = stack_of(&j->s, place::M);
+  int stages = j->o.depth / FL_DEPTH < FL_STAGES ? j->o.depth / FL_DEPTH : FL_STAGES;
+  int bytes = stages * (place::M + place::N) * FL_DEPTH * (int)sizeof(float);
+  int64_t stacked = (v.pixels + FL_STAGES * place::N) * FL_DEPTH * (int64_t)sizeof(float);
+  dim3 grid = grid_of(j, place::M, place::N);
+  if (V == 4 && j->s.spread == 1 && j->s.kernel > 1 && j->s.from.channels % FL_DEPTH == 0 &&
+      stacked <= STACK_MOST) {
+    auto kernel = conv_stacked_gemm<P, WM, WN, MT, NT>;
+    FL_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)stacked),
+            "convolution");
+    FL_LAUNCH(kernel, grid, dim3(THREADS), (size_t)stacked, j->d->stream, j->s, j->rows, j->o, v);
+  } else {
+    auto kernel = conv_implicit_gemm<P, WM, WN, MT, NT, V>;
+    FL_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+            "convolution");
+    FL_LAUNCH(kernel, grid, dim3(THREADS), (size_t)bytes, j->d->stream, j->s, j->rows, j->o);
+  }
   return FL_LAUNCHED("convolution");
 }
 

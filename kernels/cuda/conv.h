@@ -120,7 +120,7 @@ static __device__ __forceinline__ void fl_copy(float *dst, const float *src, con
 /* --- tiles in shared memory ----------------------------------------------------------------- */
 /* By rows: float k, 0 <= k < 32, of a row. */
 static __device__ __forceinline__ int fl_by_rows(int row, int k) {
-  return row * FL_DEPTH + (k ^ ((row & 1) << 4 | (row & 6) << 1));
+  return row * FL_DEPTH + (k ^ (row & 7) << 2);
 }
 
 /* By columns: float n, 0 <= n < width, of step k. width is a multiple of 32. */
@@ -208,32 +208,32 @@ static __device__ __forceinline__ void fl_multiply(float (&acc)[MT][NT][4],
       }
 }
 
-/* acc += a b' over one stage, tiles by rows. row, column: the warp's first in the tiles. */
+/* acc += a b' over one stage, tiles by rows. row: the tile row of row (i, h, g) is row[i][h] +
+ * shift; column: the warp's first in tile b. Thread t of four takes depths 8*t to 8*t + 7. */
 template <fl_precision P, int MT, int NT>
 static __device__ __forceinline__ void fl_stage_by_rows(float (&acc)[MT][NT][4], const float *a,
-                                                        int row, const float *b, int column,
-                                                        fl_place at) {
+                                                        const int (&row)[MT][2], int shift,
+                                                        const float *b, int column, fl_place at) {
   constexpr bool matrix = P != FL_MATH_FP32;
-  constexpr int steps = matrix ? 16 : 4;
+  constexpr int steps = matrix ? 2 : 8;
 #pragma unroll 1
-  for (int k = 0; k < FL_DEPTH; k += steps) {
+  for (int step = 0; step < steps; step++) {
     float x[MT][2][4], w[NT][4];
-    int mine = matrix ? k + 4 * at.t : k;
+    int k = 4 * (matrix ? 2 * at.t + step : step);
 #pragma unroll
     for (int i = 0; i < MT; i++)
 #pragma unroll
-      for (int h = 0; h < 2; h++)
-        fl_read<4>(a + fl_by_rows(row + 16 * i + 8 * h + at.g, mine), x[i][h]);
+      for (int h = 0; h < 2; h++) fl_read<4>(a + fl_by_rows(row[i][h] + shift, k), x[i][h]);
     if constexpr (matrix) {
 #pragma unroll
-      for (int j = 0; j < NT; j++) fl_read<4>(b + fl_by_rows(column + 8 * j + at.g, mine), w[j]);
+      for (int j = 0; j < NT; j++) fl_read<4>(b + fl_by_rows(column + 8 * j + at.g, k), w[j]);
       fl_multiply<P>(acc, x, w);
     } else {
 #pragma unroll
       for (int e = 0; e < 2; e++) {
 #pragma unroll
         for (int j = 0; j < NT; j++)
-          fl_read<4>(b + fl_by_rows(column + 8 * j + 2 * at.t + e, mine), w[j]);
+          fl_read<4>(b + fl_by_rows(column + 8 * j + 2 * at.t + e, k), w[j]);
 #pragma unroll
         for (int q = 0; q < 4; q++)
 #pragma unroll
