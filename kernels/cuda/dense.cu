@@ -1,4 +1,4 @@
-/* Dense layers: a product a lane, on the tiles and warp arithmetic of conv.h.
+/* Dense layers: a product a lane, on the tiles and warp arithmetic of tile.h.
  *
  *   forward   y[b, o] = sum_i w[o, i] x[b, i]         both operands by rows, depth I
  *   data      dx[b, i] = sum_o w[o, i] dy[b, o]       both by columns, depth O
@@ -10,7 +10,7 @@
  * to fill a device; its depth is cut into shares, whose sums go through the workspace and are added
  * up in order. Shapes alone decide tiles and shares. Lanes that share one copy of w run the same
  * kernels and find it in the L2 cache, so that sharing stays invisible bit for bit. */
-#include "conv.h"
+#include "tile.h"
 
 enum {
   THREADS = 128,
@@ -22,44 +22,34 @@ enum {
   STATIC_BYTES = 48 * 1024, /* of shared memory that need no asking */
 };
 
-/* Copies the first n of 4 floats to shared memory and zeros the rest; `any` is a valid address.
- * even: all are 16-byte aligned. */
-static __device__ __forceinline__ void copy4(float *to, const float *src, int n, const float *any,
-                                             bool even) {
-  int whole = n < 0 ? 0 : n > 4 ? 4 : n;
-  if (even) {
-    fl_cp_async16(to, n > 0 ? src : any, 4 * whole);
-    return;
-  }
-#pragma unroll
-  for (int q = 0; q < 4; q++) fl_cp_async4(to + q, q < n ? src + q : any, q < n ? 4 : 0);
-}
-
 /* Floats k .. k+FL_DEPTH-1 of R rows as a tile by rows; zero from row n_row and from float `end`
- * on. */
-template <int R>
+ * on. V: floats a copy. */
+template <int V, int R>
 static __device__ __forceinline__ void copy_rows(float *tile, const float *from, int pitch,
-                                                 int n_row, int k, int end, bool even) {
-  constexpr int chunks = FL_DEPTH / 4;
-  int chunk = 4 * ((int)threadIdx.x % chunks), n = end - k - chunk;
-#pragma unroll 8
-  for (int row = (int)threadIdx.x / chunks; row < R; row += THREADS / chunks)
-    copy4(tile + fl_by_rows(row, chunk), from + (int64_t)row * pitch + k + chunk,
-          row < n_row ? n : 0, from, even);
+                                                 int n_row, int k, int end) {
+  constexpr int columns = FL_DEPTH / V, at_once = THREADS / columns;
+  int column = (int)threadIdx.x % columns * V;
+#pragma unroll(V == 4 ? 8 : 1)
+  for (int row = (int)threadIdx.x / columns; row < R; row += at_once) {
+    bool in = row < n_row && k + column < end;
+    const float *src = in ? from + (int64_t)row * pitch + k + column : NULL;
+    fl_copy<V>(tile + fl_by_rows(row, column), src, from);
+  }
 }
 
 /* Floats first .. first+W-1 of rows k .. k+FL_DEPTH-1 as a tile by columns; zero from row n_row and
  * from float `end` on. */
-template <int W>
+template <int V, int W>
 static __device__ __forceinline__ void copy_columns(float *tile, const float *from, int pitch,
-                                                    int n_row, int k, int first, int end,
-                                                    bool even) {
-  constexpr int chunks = W / 4;
-  int chunk = 4 * ((int)threadIdx.x % chunks), n = end - first - chunk;
-#pragma unroll 8
-  for (int row = (int)threadIdx.x / chunks; row < FL_DEPTH; row += THREADS / chunks)
-    copy4(tile + fl_by_columns(W, row, chunk), from + (int64_t)(k + row) * pitch + first + chunk,
-          k + row < n_row ? n : 0, from, even);
+                                                    int n_row, int k, int first, int end) {
+  constexpr int columns = W / V, at_once = THREADS / columns;
+  int column = (int)threadIdx.x % columns * V;
+#pragma unroll(V == 4 ? 8 : 1)
+  for (int row = (int)threadIdx.x / columns; row < FL_DEPTH; row += at_once) {
+    bool in = k + row < n_row && first + column < end;
+    const float *src = in ? from + (int64_t)(k + row) * pitch + first + column : NULL;
+    fl_copy<V>(tile + fl_by_columns(W, row, column), src, from);
+  }
 }
 
 /* The same tile from a matrix that lies turned: floats k .. of rows first .. first+N-1. */
@@ -70,8 +60,8 @@ static __device__ __forceinline__ void copy_turned(float *tile, const float *fro
 #pragma unroll 4
   for (int n = (int)threadIdx.x / FL_DEPTH; n < N; n += THREADS / FL_DEPTH) {
     bool in = k + row < depth && first + n < end;
-    const float *src = from + (int64_t)(first + n) * pitch + k + row;
-    fl_cp_async4(tile + fl_by_columns(W, row, n), in ? src : from, in ? 4 : 0);
+    const float *src = in ? from + (int64_t)(first + n) * pitch + k + row : NULL;
+    fl_copy<1>(tile + fl_by_columns(W, row, n), src, from);
   }
 }
 
@@ -109,40 +99,39 @@ static FL_KERNEL_BOUNDS(THREADS, 3) void dense_fwd_by_rows(forward f, fl_rows ro
   int row = (int)blockIdx.z * N, live = rows.n[lane];
   if (row >= live) return;
   int first = share * f.share, end = min(f.I, first + f.share);
-  int stages = (end - first + FL_DEPTH - 1) / FL_DEPTH;
   const float *w = fl_lane(f.w, lane) + (int64_t)o * f.I;
   const float *x = fl_lane(f.x, lane) + (int64_t)row * f.I;
-  auto copy = [&](int k) {
-    float *to = shared + k % FL_STAGES * stage;
-    copy_rows<M>(to, w, f.I, f.O - o, first + k * FL_DEPTH, end, f.even);
-    copy_rows<N>(to + M * FL_DEPTH, x, f.I, live - row, first + k * FL_DEPTH, end, f.even);
-  };
   float acc[MT][NT][4] = {};
   fl_place at = fl_place_of<P>((int)threadIdx.x % 32);
-  for (int k = 0; k < FL_STAGES - 1; k++) {
-    if (k < stages) copy(k);
-    fl_cp_async_commit();
-  }
-  for (int k = 0; k < stages; k++) {
-    fl_cp_async_wait<FL_STAGES - 2>();
-    __syncthreads(); /* stage k has arrived, and nobody reads stage k - 1 any more */
-    if (k + FL_STAGES - 1 < stages) copy(k + FL_STAGES - 1);
-    fl_cp_async_commit();
+  auto copy = [&](int k) {
+    float *to = shared + k % FL_STAGES * stage, *narrow = to + M * FL_DEPTH;
+    int depth = first + k * FL_DEPTH;
+    if (f.even) {
+      copy_rows<4, M>(to, w, f.I, f.O - o, depth, end);
+      copy_rows<4, N>(narrow, x, f.I, live - row, depth, end);
+    } else {
+      copy_rows<1, M>(to, w, f.I, f.O - o, depth, end);
+      copy_rows<1, N>(narrow, x, f.I, live - row, depth, end);
+    }
+  };
+  fl_pipeline((end - first + FL_DEPTH - 1) / FL_DEPTH, copy, [&](int k) {
     const float *a = shared + k % FL_STAGES * stage;
-    fl_stage_by_rows<P>(acc, a, 16 * MT * warp, a + M * FL_DEPTH, 0, at);
-  }
+    fl_stage_by_rows<P>(acc, a, 16 * MT * warp, a + M * FL_DEPTH, at);
+  });
   const float *bias = f.shares > 1 ? NULL : fl_lane(f.bias, lane);
   float *y = fl_lane_out(f.y, lane);
   if (f.shares > 1) y = f.part + ((int64_t)lane * f.shares + share) * f.B * f.O;
 #pragma unroll
-  for (int i = 0; i < MT; i++)
+  for (int ih = 0; ih < 2 * MT; ih++) {
+    int m = o + 16 * MT * warp + 8 * ih + at.g;
+    float add = bias && m < f.O ? bias[m] : 0;
 #pragma unroll
-    for (int j = 0; j < NT; j++)
-#pragma unroll
-      for (int he = 0; he < 4; he++) {
-        int m = o + 16 * (MT * warp + i) + 8 * (he / 2) + at.g, n = row + 8 * j + 2 * at.t + he % 2;
-        if (m < f.O && n < live) y[(int64_t)n * f.O + m] = acc[i][j][he] + (bias ? bias[m] : 0);
-      }
+    for (int je = 0; je < 2 * NT; je++) {
+      int n = row + 8 * (je / 2) + 2 * at.t + je % 2;
+      float sum = acc[ih / 2][je / 2][2 * (ih % 2) + je % 2];
+      if (m < f.O && n < live) y[(int64_t)n * f.O + m] = sum + add;
+    }
+  }
 }
 
 /* Adds the shares up in order. */
@@ -270,7 +259,7 @@ static __device__ __forceinline__ void write_results(const float (&acc)[MT][NT][
 #pragma unroll
     for (int q = 0; q < 4 * some; q++) {
       int i = first + 2 * (8 * (q % 4 / 2) + at.g),
-          n = column + NT * (2 * at.t + q % 2) + j + q / 4;
+          n = column + fl_column<NT>(j + q / 4, 2 * at.t + q % 2);
       to[q / 4][q % 4] = out + (int64_t)n * I + i;
       left[q / 4][q % 4] = n < columns ? I - i : 0;
       if (SUMS) old[q / 4][q % 4] = read_pair(to[q / 4][q % 4], left[q / 4][q % 4], even);
@@ -295,33 +284,30 @@ static FL_KERNEL_BOUNDS(THREADS, 3) void dense_bwd_by_columns(backward f, fl_row
   int first = (int)blockIdx.x * WIDE, column = (int)blockIdx.z * N;
   int depth = SUMS ? live : f.O, columns = SUMS ? f.O : live;
   if (live == 0 || column >= columns) return;
-  int stages = (depth + FL_DEPTH - 1) / FL_DEPTH;
   const float *wide = fl_lane(f.wide, lane), *dy = fl_lane(f.dy, lane);
   bool even_dy = f.even && f.O % 4 == 0;
-  auto copy = [&](int k) {
-    float *to = shared + k % FL_STAGES * stage, *narrow = to + WIDE * FL_DEPTH;
-    copy_columns<WIDE>(to, wide, f.I, depth, k * FL_DEPTH, first, f.I, f.even);
-    if (SUMS)
-      copy_columns<W>(narrow, dy, f.O, depth, k * FL_DEPTH, column, f.O, even_dy);
-    else
-      copy_turned<W, N>(narrow, dy, f.O, depth, k * FL_DEPTH, column, live);
-  };
   float acc[MT][NT][4] = {}, column_sum = 0;
   fl_place at = fl_place_of<P>(thread % 32);
   float *gbias = SUMS && blockIdx.x == 0 && thread < N ? fl_lane_out(f.gbias, lane) : NULL;
-  for (int k = 0; k < FL_STAGES - 1; k++) {
-    if (k < stages) copy(k);
-    fl_cp_async_commit();
-  }
-  for (int k = 0; k < stages; k++) {
-    fl_cp_async_wait<FL_STAGES - 2>();
-    __syncthreads(); /* stage k has arrived, and nobody reads stage k - 1 any more */
-    if (k + FL_STAGES - 1 < stages) copy(k + FL_STAGES - 1);
-    fl_cp_async_commit();
+  auto copy = [&](int k) {
+    float *to = shared + k % FL_STAGES * stage, *narrow = to + WIDE * FL_DEPTH;
+    if (f.even)
+      copy_columns<4, WIDE>(to, wide, f.I, depth, k * FL_DEPTH, first, f.I);
+    else
+      copy_columns<1, WIDE>(to, wide, f.I, depth, k * FL_DEPTH, first, f.I);
+    if (!SUMS)
+      copy_turned<W, N>(narrow, dy, f.O, depth, k * FL_DEPTH, column, live);
+    else if (even_dy)
+      copy_columns<4, W>(narrow, dy, f.O, depth, k * FL_DEPTH, column, f.O);
+    else
+      copy_columns<1, W>(narrow, dy, f.O, depth, k * FL_DEPTH, column, f.O);
+  };
+  fl_pipeline((depth + FL_DEPTH - 1) / FL_DEPTH, copy, [&](int k) {
     const float *a = shared + k % FL_STAGES * stage, *b = a + WIDE * FL_DEPTH;
-    fl_stage_by_columns<P, WIDE, W>(acc, a, 16 * MT * (thread / 32), b, 0, at);
+    int left = min((int)FL_DEPTH, (depth - k * FL_DEPTH + 15) / 16 * 16);
+    fl_stage_by_columns<P, WIDE, W>(acc, a, 16 * MT * (thread / 32), b, left, at);
     if (gbias) column_sum = add_column(column_sum, b);
-  }
+  });
   if (gbias && column + thread < f.O)
     gbias[column + thread] = fmaf(scale.at[lane], column_sum, gbias[column + thread]);
   write_results<MT, NT, SUMS>(acc, at, fl_lane_out(f.out, lane), f.I, columns,
