@@ -591,6 +591,33 @@ static void test_devices_and_their_memory() {
   cudaGetLastError();
 }
 
+struct inside {
+  int n;
+  float *y;
+};
+FL_KERNEL void add_inside(inside in, float x) { in.y[threadIdx.x] += x; }
+
+static void test_memory_of_another_device_is_out_of_reach() {
+  inside in = {1, on_device(counting(32))};
+  cudaSetDevice(1);
+  faults("another device's memory", [=] { FL_LAUNCH(add, 1, 32, 0, nullptr, in.y, 1.0f); });
+  faults("another device's memory", [=] { FL_LAUNCH(add_inside, 1, 32, 0, nullptr, in, 1.0f); });
+  cudaSetDevice(0);
+  FL_LAUNCH(add_inside, 1, 32, 0, nullptr, in, 1.0f);
+  CU_ASSERT_EQUAL(fetched(in.y, 32)[3], 5);
+  cudaFree(in.y);
+}
+
+static void test_a_lost_device() {
+  float *y = on_device(counting(32));
+  fl_host_set()->lost_after = 2;
+  FL_LAUNCH(add, 1, 32, 0, nullptr, y, 1.0f);
+  CU_ASSERT_EQUAL(cudaDeviceSynchronize(), cudaSuccess);
+  faults("the device was lost", [=] { FL_LAUNCH(add, 1, 32, 0, nullptr, y, 1.0f); });
+  CU_ASSERT_EQUAL(fetched(y, 32)[0], 2);
+  cudaFree(y);
+}
+
 static void test_devices_work_at_the_same_time() {
   bool right[2] = {false, false};
   auto work = [&right](int device) {
@@ -621,6 +648,8 @@ static const fl_test tests[] = {
     {"work waits for a synchronisation", test_work_waits_for_a_synchronisation},
     {"graphs repeat what was recorded", test_graphs_repeat_what_was_recorded},
     {"devices and their memory", test_devices_and_their_memory},
+    {"memory of another device is out of reach", test_memory_of_another_device_is_out_of_reach},
+    {"a lost device", test_a_lost_device},
     {"devices work at the same time", test_devices_work_at_the_same_time},
 };
 

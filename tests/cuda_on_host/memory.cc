@@ -42,6 +42,18 @@ static bool is_pinned(const void *at, size_t bytes) {
   return p && p->is == kind::pinned;
 }
 
+bool fl_host::names_elsewhere(const void *at, size_t bytes, cudaStream_t stream) {
+  int index = stream ? stream->device : current_device();
+  const char *from = static_cast<const char *>(at);
+  for (size_t i = 0; i + sizeof(void *) <= bytes; i += sizeof(void *)) {
+    const void *word;
+    memcpy(&word, from + i, sizeof word);
+    const piece *p = word ? find(word, 1) : nullptr;
+    if (p && p->is == kind::device && p->device != index) return true;
+  }
+  return false;
+}
+
 static cudaError_t take(void **at, size_t bytes, kind is) {
   int index = current_device();
   cudaError_t error = check_device(index);

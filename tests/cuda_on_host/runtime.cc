@@ -11,9 +11,17 @@
 
 namespace fl_host {
 
-static const fl_host_settings first_settings = {2, 90,   13000,  static_cast<int64_t>(4) << 30,
-                                                1, true, nullptr};
-static fl_host_settings settings = first_settings;
+static fl_host_settings first() {
+  fl_host_settings s = {};
+  s.devices = 2;
+  s.capability = 90;
+  s.driver = CUDART_VERSION;
+  s.memory = static_cast<int64_t>(4) << 30;
+  s.seed = 1;
+  s.asan_guards = true;
+  return s;
+}
+static fl_host_settings settings = first();
 
 static device devices[FL_HOST_DEVICES_MAX];
 static thread_local int current;
@@ -105,6 +113,13 @@ static size_t shared_most() {
 static std::mutex allowed_lock;
 static std::map<const void *, size_t> allowed;
 
+void queue_fault(const char *kernel, const char *why, cudaStream_t stream) {
+  submit(stream, [kernel, why](char *sentence, size_t size) {
+    snprintf(sentence, size, "%s: %s", kernel, why);
+    return false;
+  });
+}
+
 void queue_launch(launch what, const void *kernel, size_t parameters, cudaStream_t stream) {
   dim3 g = what.grid, b = what.block;
   uint64_t threads = static_cast<uint64_t>(b.x) * b.y * b.z;
@@ -120,6 +135,8 @@ void queue_launch(launch what, const void *kernel, size_t parameters, cudaStream
     note(cudaErrorInvalidConfiguration);
   } else if (parameters > 4096 || what.shared > what.most) {
     note(cudaErrorInvalidValue);
+  } else if (settings.lost_after > 0 && --settings.lost_after == 0) {
+    queue_fault(what.kernel, "the device was lost", stream);
   } else {
     what.most = what.most > shared_plain ? shared_most() : shared_plain;
     submit(stream, [what](char *sentence, size_t size) { return run_grid(what, sentence, size); });
@@ -131,7 +148,7 @@ void queue_launch(launch what, const void *kernel, size_t parameters, cudaStream
 using namespace fl_host;
 
 extern "C" fl_host_settings *fl_host_set(void) { return &settings; }
-extern "C" void fl_host_defaults(void) { settings = first_settings; }
+extern "C" void fl_host_defaults(void) { settings = first(); }
 
 cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute which, int bytes) {
   if (which != cudaFuncAttributeMaxDynamicSharedMemorySize || bytes < 0 ||

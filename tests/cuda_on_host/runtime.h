@@ -111,8 +111,14 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute which, in
 
 namespace fl_host {
 
+/* Whether one of the words at `at` is an address in the memory of a device but the stream's, which
+ * a kernel there cannot read. */
+bool names_elsewhere(const void *at, size_t bytes, cudaStream_t stream);
+
 /* Checks the limits of a launch and puts it into the queue; errors wait in cudaGetLastError. */
 void queue_launch(launch what, const void *kernel, size_t parameters, cudaStream_t stream);
+/* In place of a launch: the device faults when its turn comes. */
+void queue_fault(const char *kernel, const char *why, cudaStream_t stream);
 
 /* A launch of kernel(args...): the arguments are copied now, as they are by CUDA. */
 template <class... P, class... A>
@@ -121,6 +127,10 @@ void queue_kernel(const char *name, void (*kernel)(P...), dim3 grid, dim3 block,
   std::tuple<P...> kept(static_cast<P>(std::forward<A>(args))...);
   launch what = {name, grid, block, shared, 0, [kernel, kept] { std::apply(kernel, kept); }};
   size_t parameters = (sizeof(P) + ... + 0);
+  bool elsewhere = std::apply(
+      [stream](const P &...p) { return (names_elsewhere(&p, sizeof p, stream) || ... || false); },
+      kept);
+  if (elsewhere) return queue_fault(name, "a parameter points to another device's memory", stream);
   queue_launch(std::move(what), reinterpret_cast<const void *>(kernel), parameters, stream);
 }
 

@@ -11,13 +11,14 @@ extern "C" {
 #endif
 
 typedef struct fl_host_settings {
-  int devices;      /* how many there are, 0 .. 16 */
-  int capability;   /* compute capability, 10 * major + minor */
-  int driver;       /* CUDA version of the driver, 1000 * major + 10 * minor; 0: no driver */
-  int64_t memory;   /* bytes of each device */
-  uint64_t seed;    /* of the order of threads and of what unwritten memory holds */
-  bool asan_guards; /* AddressSanitizer stops the program at an access outside shared memory; else
-                       writes are found when the block ends */
+  int devices;        /* how many there are, 0 .. 16 */
+  int capability;     /* compute capability, 10 * major + minor */
+  int driver;         /* CUDA version of the driver, 1000 * major + 10 * minor; 0: no driver */
+  int64_t memory;     /* bytes of each device */
+  int64_t lost_after; /* the launch, counted from now, at which the device is lost; 0: none */
+  uint64_t seed;      /* of the order of threads and of what unwritten memory holds */
+  bool asan_guards;   /* AddressSanitizer stops the program at an access outside shared memory; else
+                         writes are found when the block ends */
   /* Called with one sentence at the first fault of a launch, on the thread that runs it. The device
    * then answers every call with cudaErrorLaunchFailure until cudaDeviceReset. NULL: the sentence
    * goes to stderr. */
