@@ -121,16 +121,18 @@ static FL_KERNEL_BOUNDS(THREADS, 3) void dense_fwd_by_rows(forward f, fl_rows ro
   const float *bias = f.shares > 1 ? NULL : fl_lane(f.bias, lane);
   float *y = fl_lane_out(f.y, lane);
   if (f.shares > 1) y = f.part + ((int64_t)lane * f.shares + share) * f.B * f.O;
+  o += 16 * MT * warp + at.g;
+  float add[2 * MT];
 #pragma unroll
-  for (int ih = 0; ih < 2 * MT; ih++) {
-    int m = o + 16 * MT * warp + 8 * ih + at.g;
-    float add = bias && m < f.O ? bias[m] : 0;
+  for (int ih = 0; ih < 2 * MT; ih++) add[ih] = bias && o + 8 * ih < f.O ? bias[o + 8 * ih] : 0;
 #pragma unroll
-    for (int je = 0; je < 2 * NT; je++) {
-      int n = row + 8 * (je / 2) + 2 * at.t + je % 2;
-      float sum = acc[ih / 2][je / 2][2 * (ih % 2) + je % 2];
-      if (m < f.O && n < live) y[(int64_t)n * f.O + m] = sum + add;
-    }
+  for (int je = 0; je < 2 * NT; je++) {
+    int n = row + 8 * (je / 2) + 2 * at.t + je % 2;
+    float *to = y + (int64_t)n * f.O + o;
+    if (n >= live) continue;
+#pragma unroll
+    for (int ih = 0; ih < 2 * MT; ih++)
+      if (o + 8 * ih < f.O) to[8 * ih] = acc[ih / 2][je / 2][2 * (ih % 2) + je % 2] + add[ih];
   }
 }
 
