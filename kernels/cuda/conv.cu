@@ -285,15 +285,15 @@ static fl_status launch(const job *j) {
       stacked <= STACK_MOST) {
     auto kernel = conv_stacked_gemm<P, WM, WN, MT, NT>;
     FL_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)stacked),
-            "convolution");
+            "a convolution got its shared memory");
     FL_LAUNCH(kernel, grid, dim3(THREADS), (size_t)stacked, j->d->stream, j->s, j->rows, j->o, v);
   } else {
     auto kernel = conv_implicit_gemm<P, WM, WN, MT, NT, V>;
     FL_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
-            "convolution");
+            "a convolution got its shared memory");
     FL_LAUNCH(kernel, grid, dim3(THREADS), (size_t)bytes, j->d->stream, j->s, j->rows, j->o);
   }
-  return FL_LAUNCHED("convolution");
+  return FL_LAUNCHED("a convolution was queued");
 }
 
 template <fl_precision P, int V>
@@ -317,7 +317,7 @@ static fl_status pack(fl_dev *d, packing p, int lanes, fl_cspan w, fl_cspan *pac
   dim3 grid((unsigned)fl_ceil_div(each, 256), w.stride ? (unsigned)lanes : 1);
   FL_LAUNCH(conv_pack_filters, grid, dim3(256), 0, d->stream, p, w, out);
   *packed = fl_const(out);
-  return FL_LAUNCHED("packing filters");
+  return FL_LAUNCHED("filters were packed");
 }
 
 /* How many lanes' filters the workspace holds. */
@@ -334,6 +334,7 @@ static fl_status group_of(const packing *p, int64_t stride, int *lanes) {
 static fl_status convolve(fl_dev *d, fl_batch b, fl_conv s, packing p, fl_cspan from, fl_cspan w,
                           fl_cspan bias, fl_span to) {
   int group;
+  FL_TRY(fl_cuda_enter(d));
   FL_TRY(fl_conv_check(&s, b.B));
   FL_TRY(group_of(&p, w.stride, &group));
   bool vectors = s.from.channels % 4 == 0 && fl_span_even(from);

@@ -200,10 +200,10 @@ static fl_status launch(const job *j) {
   int blocks = j->p.row_tiles * j->p.column_tiles * j->p.splits;
   FL_CUDA(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, FL_STAGES * stage),
-      "the gradient of filters");
+      "a gradient of filters got its shared memory");
   FL_LAUNCH(kernel, dim3((unsigned)blocks, (unsigned)j->lanes), dim3(WM * WN * 32),
             FL_STAGES * stage, j->d->stream, j->s, j->p, j->rows, j->o);
-  return FL_LAUNCHED("the gradient of filters");
+  return FL_LAUNCHED("a gradient of filters was queued");
 }
 
 template <fl_precision P, int VA, int VB>
@@ -233,6 +233,7 @@ static fl_status launch_precision(const job *j) {
 fl_status fl_cuda_conv_bwd_weights(fl_dev *d, fl_batch b, const fl_window *w, fl_cspan x,
                                    fl_cspan dy, fl_coef scale, fl_span gw, fl_span gbias) {
   fl_conv s = {w->out, w->in, w->kernel, w->stride, 1, w->pad};
+  FL_TRY(fl_cuda_enter(d));
   FL_TRY(fl_conv_check(&s, b.B));
   plan p = plan_of(&s, b.B);
   int64_t size = p.splits * sums_size(p, s.to.channels);
@@ -252,7 +253,7 @@ fl_status fl_cuda_conv_bwd_weights(fl_dev *d, fl_batch b, const fl_window *w, fl
     FL_LAUNCH(conv_weights_add, dim3((unsigned)fl_ceil_div(threads, 256), (unsigned)lanes),
               dim3(256), 0, d->stream, s, p, j.rows, fl_factors_of(scale, first, lanes),
               fl_const(sums), fl_span_from(gw, first), fl_span_from(gbias, first));
-    FL_TRY(FL_LAUNCHED("the gradient of filters"));
+    FL_TRY(FL_LAUNCHED("a gradient of filters was queued"));
   }
   return FEDLANE_OK;
 }

@@ -26,6 +26,7 @@ static FL_KERNEL_BOUNDS(TILE *LINES, 4) void transpose_tiles(int height, int wid
 }
 
 fl_status fl_cuda_flatten(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y) {
+  FL_TRY(fl_cuda_enter(d));
   int pixels = s.height * s.width;
   int height = back ? s.channels : pixels, width = back ? pixels : s.channels;
   int64_t tiles = b.B * fl_ceil_div(height, TILE) * fl_ceil_div(width, TILE);
@@ -35,5 +36,5 @@ fl_status fl_cuda_flatten(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan
               d->stream, height, width, fl_rows_of(b, first, lanes), fl_cspan_from(x, first),
               fl_span_from(y, first));
   }
-  return FL_LAUNCHED("flattening");
+  return FL_LAUNCHED("a flattening was queued");
 }

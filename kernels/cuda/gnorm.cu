@@ -153,6 +153,7 @@ static unsigned blocks_of(const form *f, int B, bool small) {
 
 fl_status fl_cuda_gnorm_fwd(fl_dev *d, fl_batch b, fl_image s, int groups, fl_cspan x, fl_cspan w,
                             fl_cspan bias, fl_span y, fl_span stat) {
+  FL_TRY(fl_cuda_enter(d));
   form f = form_of(s, groups);
   bool small = f.pixels * f.each <= SMALL;
   auto kernel = small ? gnorm_fwd_teams<32> : gnorm_fwd_teams<THREADS>;
@@ -162,11 +163,12 @@ fl_status fl_cuda_gnorm_fwd(fl_dev *d, fl_batch b, fl_image s, int groups, fl_cs
               f, fl_rows_of(b, first, lanes), fl_cspan_from(x, first), fl_cspan_from(w, first),
               fl_cspan_from(bias, first), fl_span_from(y, first), fl_span_from(stat, first));
   }
-  return FL_LAUNCHED("group normalisation");
+  return FL_LAUNCHED("a group norm was queued");
 }
 
 fl_status fl_cuda_gnorm_bwd_data(fl_dev *d, fl_batch b, fl_image s, int groups, fl_cspan x,
                                  fl_cspan w, fl_cspan stat, fl_cspan dy, fl_span dx) {
+  FL_TRY(fl_cuda_enter(d));
   form f = form_of(s, groups);
   bool small = f.pixels * f.each <= SMALL;
   auto kernel = small ? gnorm_bwd_data_teams<32> : gnorm_bwd_data_teams<THREADS>;
@@ -176,12 +178,13 @@ fl_status fl_cuda_gnorm_bwd_data(fl_dev *d, fl_batch b, fl_image s, int groups, 
               f, fl_rows_of(b, first, lanes), fl_cspan_from(x, first), fl_cspan_from(w, first),
               fl_cspan_from(stat, first), fl_cspan_from(dy, first), fl_span_from(dx, first));
   }
-  return FL_LAUNCHED("the gradient of group normalisation");
+  return FL_LAUNCHED("a gradient of a group norm was queued");
 }
 
 fl_status fl_cuda_gnorm_bwd_weights(fl_dev *d, fl_batch b, fl_image s, int groups, fl_cspan x,
                                     fl_cspan stat, fl_cspan dy, fl_coef scale, fl_span gw,
                                     fl_span gbias) {
+  FL_TRY(fl_cuda_enter(d));
   form f = form_of(s, groups);
   unsigned blocks = (unsigned)fl_ceil_div(s.channels, CHANNELS);
   for (int first = 0; first < b.C; first += FL_GROUP) {
@@ -192,5 +195,5 @@ fl_status fl_cuda_gnorm_bwd_weights(fl_dev *d, fl_batch b, fl_image s, int group
               fl_factors_of(scale, first, lanes), fl_span_from(gw, first),
               fl_span_from(gbias, first));
   }
-  return FL_LAUNCHED("the gradient of group normalisation");
+  return FL_LAUNCHED("a gradient of a group norm was queued");
 }

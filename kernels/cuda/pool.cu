@@ -139,6 +139,7 @@ static fl_status check(fl_batch b, const fl_window *s) {
 
 fl_status fl_cuda_pool_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_pooling kind, fl_cspan x,
                            fl_span y) {
+  FL_TRY(fl_cuda_enter(d));
   FL_TRY(check(b, s));
   bool vectors = s->in.channels % 4 == 0 && fl_span_even(x) && fl_span_even(fl_const(y));
   auto kernel = vectors ? pool_fwd_windows<4> : pool_fwd_windows<1>;
@@ -148,11 +149,12 @@ fl_status fl_cuda_pool_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_pooling
     FL_LAUNCH(kernel, dim3((unsigned)blocks, (unsigned)lanes), dim3(THREADS), 0, d->stream, *s,
               fl_rows_of(b, first, lanes), kind, fl_cspan_from(x, first), fl_span_from(y, first));
   }
-  return FL_LAUNCHED("pooling");
+  return FL_LAUNCHED("a pooling was queued");
 }
 
 fl_status fl_cuda_pool_bwd(fl_dev *d, fl_batch b, const fl_window *s, fl_pooling kind, fl_cspan x,
                            fl_cspan y, fl_cspan dy, fl_span dx) {
+  FL_TRY(fl_cuda_enter(d));
   FL_TRY(check(b, s));
   bool vectors = s->in.channels % 4 == 0 && fl_span_even(x) && fl_span_even(y) &&
                  fl_span_even(dy) && fl_span_even(fl_const(dx));
@@ -164,5 +166,5 @@ fl_status fl_cuda_pool_bwd(fl_dev *d, fl_batch b, const fl_window *s, fl_pooling
               fl_rows_of(b, first, lanes), kind, fl_cspan_from(x, first), fl_cspan_from(y, first),
               fl_cspan_from(dy, first), fl_span_from(dx, first));
   }
-  return FL_LAUNCHED("the gradient of pooling");
+  return FL_LAUNCHED("a gradient of pooling was queued");
 }
