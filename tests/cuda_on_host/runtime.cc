@@ -247,12 +247,20 @@ cudaError_t cudaDeviceGetAttribute(int *out, cudaDeviceAttr which, int index) {
 
 cudaError_t cudaDeviceSynchronize() { return drain(current); }
 
-cudaError_t cudaDeviceReset() {
-  std::lock_guard<std::recursive_mutex> hold(devices[current].lock);
-  devices[current].failed = false;
-  devices[current].queue.clear();
+static void reset(device &d) {
+  std::lock_guard<std::recursive_mutex> hold(d.lock);
+  d.failed = false;
+  d.queue.clear();
   last = cudaSuccess;
+}
+
+cudaError_t cudaDeviceReset() {
+  reset(devices[current]);
   return cudaSuccess;
+}
+
+extern "C" void fl_host_revive(void) {
+  for (device &d : devices) reset(d);
 }
 
 /* --- streams, events, graphs --------------------------------------------------------------- */

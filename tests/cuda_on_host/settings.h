@@ -28,6 +28,8 @@ typedef struct fl_host_settings {
 /* The settings in force, to be read and changed; and back to the first ones. */
 fl_host_settings *fl_host_set(void);
 void fl_host_defaults(void);
+/* Every device is whole again (cudaDeviceReset for each). */
+void fl_host_revive(void);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,230 @@
+/* Whole runs on a GPU, or on cuda-on-host in builds that have it: the same weights as the CPU
+ * gives, the same bits for any wave width and number of devices, and what cannot be opened said
+ * plainly. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fixture.h"
+#include "suite.h"
+#ifdef FL_CUDA_ON_HOST
+#include "settings.h"
+#endif
+
+/* Ragged clients, a last partial batch, augmentation, dropout. */
+static const char *const plain =
+    "seed: 11\nprecision: fp32\n"
+    "data: {format: synthetic, examples: 90, test: 40, channels: 1, height: 10, width: 10,\n"
+    "       classes: 5, crop: 1, flip: true, partition: {kind: dirichlet, clients: 9, alpha: 1}}\n"
+    "model: {layers: [{conv: 8, kernel: 3}, {max_pool: 2}, relu, flatten, {dropout: 0.3},\n"
+    "                 {dense: 20}, relu, {dense: 0}]}\n"
+    "train: {rounds: 2, cohort: 4, epochs: 1, batch: 8, lr: 0.1}\neval: {every: 2}\n";
+
+/* The GPU backend when one of its devices can be opened; else NULL, and the test says skipped. */
+static const fl_ops *gpu(void) {
+  const char *why = "this build has none";
+  for (int i = 0; i < fl_backends.n; i++) {
+    const fl_ops *ops = (const fl_ops *)fl_backends.entry[i];
+    if (!ops->host && ops->count(&why) > 0) return ops;
+  }
+  printf("skipped: no GPU: %s\n", why);
+  return NULL;
+}
+
+static void device_line(char *out, size_t size, const fl_ops *ops, const char *which) {
+  snprintf(out, size, "device=%s%s", ops->record.name, which);
+}
+
+static double largest_difference(const float *a, const float *b, int64_t n) {
+  double largest = 0, worst = 0;
+  for (int64_t i = 0; i < n; i++) {
+    largest = fmax(largest, fabs(b[i]));
+    worst = isfinite(a[i]) ? fmax(worst, fabs((double)a[i] - b[i])) : INFINITY;
+  }
+  return worst / largest;
+}
+
+static void compare_with_cpu(const char *text, const fl_ops *ops, double tolerance) {
+  char device[64];
+  const char *here = device, *cpu = "device=cpu";
+  int64_t p = 0, q = 0;
+  device_line(device, sizeof device, ops, "");
+  float *x = fl_fixture_train(text, 1, &here, &p, NULL);
+  float *y = fl_fixture_train(text, 1, &cpu, &q, NULL);
+  CU_ASSERT(x && y && p == q);
+  double off = x && y && p == q ? largest_difference(x, y, p) : INFINITY;
+  if (off > tolerance) printf("\n    off by %.3g: %s", off, text);
+  CU_ASSERT(off <= tolerance);
+  free(x);
+  free(y);
+}
+
+static const char *const variants[] = {
+    "",
+    "algorithm: scaffold\n",
+    "algorithm: {name: feddyn, alpha: 0.1}\n",
+    "algorithm: {name: fedprox, mu: 0.1}\n",
+    "algorithm: fedadam\n",
+    "algorithm: fedsgd\n",
+    ("filters: [{name: clip, norm: 0.5}, {name: gaussian, deviation: 0.01, where: clients},\n"
+     "          {name: gaussian, deviation: 0.01}]\n"),
+    "sampler: {kind: uniform, replacement: true}\n",
+};
+
+static void test_runs_as_on_the_cpu(void) {
+  const fl_ops *ops = gpu();
+  for (int i = 0; ops && i < FL_COUNT(variants); i++) {
+    char text[2048];
+    snprintf(text, sizeof text, "%s%s", plain, variants[i]);
+    compare_with_cpu(text, ops, 2e-4);
+  }
+}
+
+static void test_widths_and_devices_are_invisible(void) {
+  const fl_ops *ops = gpu();
+  const char *why = "";
+  char text[2048], all[64], one[64];
+  if (!ops) return;
+  snprintf(text, sizeof text, "device: %s\n%s", ops->record.name, plain);
+  device_line(all, sizeof all, ops, ":all");
+  device_line(one, sizeof one, ops, "");
+  fl_fixture_same(text, "width=1", "width=3");
+  fl_fixture_same(text, "width=1", "");
+  if (ops->count(&why) > 1)
+    fl_fixture_same(text, one, all);
+  else
+    printf("skipped: one GPU alone: several were not compared\n");
+}
+
+static void test_lower_precision_learns_the_same(void) {
+  const fl_ops *ops = gpu();
+  static const char *const precision[] = {"precision=tf32", "precision=bf16"};
+  if (!ops) return;
+  for (int i = 0; i < FL_COUNT(precision); i++) {
+    char device[64];
+    const char *here[] = {device, precision[i]}, *cpu = "device=cpu";
+    fedlane_metrics a, b;
+    int64_t P;
+    device_line(device, sizeof device, ops, "");
+    free(fl_fixture_train(plain, 2, here, &P, &a));
+    free(fl_fixture_train(plain, 1, &cpu, &P, &b));
+    CU_ASSERT_DOUBLE_EQUAL(a.test_loss, b.test_loss, 0.02 * b.test_loss);
+  }
+}
+
+static void refuses(const char *device, fl_status status, const char *sentence) {
+  fl_devices d;
+  CU_ASSERT_EQUAL(fl_devices_open(device, FL_MATH_FP32, 0, &d), status);
+  if (!strstr(fedlane_error(), sentence)) printf("\n    '%s'", fedlane_error());
+  CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), sentence));
+  CU_ASSERT_EQUAL(d.n, 0);
+}
+
+static void test_what_device_may_say(void) {
+  const fl_ops *ops = gpu();
+  static const char *const wrong[] = {":", ":x", ":0,", ":,0", ":-1", ":0;1", ":all,0", ":0 1"};
+  char device[64];
+  if (!ops) return;
+  for (int i = 0; i < FL_COUNT(wrong); i++) {
+    snprintf(device, sizeof device, "%s%s", ops->record.name, wrong[i]);
+    refuses(device, FEDLANE_USAGE, "comes 'all' or numbers such as 0,1");
+  }
+  snprintf(device, sizeof device, "%s:0,0", ops->record.name);
+  refuses(device, FEDLANE_USAGE, "names 0 twice");
+  snprintf(device, sizeof device, "%s:0,250", ops->record.name);
+  refuses(device, FEDLANE_DEVICE, "the devices here are 0 .. ");
+  refuses("cpu:0", FEDLANE_USAGE, "only GPUs are counted out");
+}
+
+#ifdef FL_CUDA_ON_HOST
+static void test_devices_that_are_named(void) {
+  fl_devices d;
+  static const struct {
+    const char *device;
+    int n;
+  } good[] = {
+      {"cuda-on-host", 1}, {"cuda-on-host:1", 1}, {"cuda-on-host:2,0", 2}, {"cuda-on-host:all", 3}};
+  fl_host_set()->devices = 3;
+  for (int i = 0; i < FL_COUNT(good); i++) {
+    CU_ASSERT_EQUAL_FATAL(fl_devices_open(good[i].device, FL_MATH_FP32, 7, &d), FEDLANE_OK);
+    CU_ASSERT_PTR_EQUAL(d.ops, &fl_cuda_ops);
+    CU_ASSERT_EQUAL(d.n, good[i].n);
+    CU_ASSERT_EQUAL(d.together, 0);
+    fl_devices_close(&d);
+  }
+  fl_host_defaults();
+}
+
+static void test_machines_without_a_fit_gpu(void) {
+  fl_devices d;
+  fl_host_set()->driver = 0;
+  refuses("cuda-on-host", FEDLANE_DEVICE, "no NVIDIA driver is installed");
+  CU_ASSERT_EQUAL_FATAL(fl_devices_open("auto", FL_MATH_FP32, 1, &d), FEDLANE_OK);
+  CU_ASSERT_PTR_EQUAL(d.ops, &fl_cpu_ops);
+  fl_devices_close(&d);
+  fl_host_set()->driver = 11080;
+  refuses("cuda-on-host", FEDLANE_DEVICE, "driver is older than");
+  fl_host_defaults();
+  fl_host_set()->devices = 0;
+  refuses("cuda-on-host:all", FEDLANE_DEVICE, "no NVIDIA GPU is visible");
+  fl_host_defaults();
+  fl_host_set()->capability = 75;
+  refuses("cuda-on-host", FEDLANE_DEVICE, "compute capability 8.0");
+  fl_host_defaults();
+}
+
+static void keep_quiet(const char *sentence) { (void)sentence; }
+
+static void test_a_device_lost_in_a_round(void) {
+  fedlane_run *run = NULL;
+  const char *device = "device=cuda-on-host";
+  CU_ASSERT_EQUAL_FATAL(fl_fixture_open(plain, 1, &device, 0, &run), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fedlane_round(run, NULL), FEDLANE_OK);
+  fl_host_set()->on_fault = keep_quiet;
+  fl_host_set()->lost_after = 20;
+  CU_ASSERT_EQUAL(fedlane_round(run, NULL), FEDLANE_DEVICE);
+  CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), "the device was lost"));
+  fedlane_close(&run);
+  fl_host_revive();
+  fl_host_defaults();
+  CU_ASSERT_EQUAL_FATAL(fl_fixture_open(plain, 1, &device, 0, &run), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fedlane_round(run, NULL), FEDLANE_OK);
+  fedlane_close(&run);
+}
+
+/* A run that does not fit takes more waves. */
+static void test_little_memory_takes_more_waves(void) {
+  const char *device = "device=cuda-on-host";
+  fedlane_run *run = NULL;
+  CU_ASSERT_EQUAL_FATAL(fl_fixture_open(plain, 1, &device, 0, &run), FEDLANE_OK);
+  CU_ASSERT_EQUAL(run->plan.width, 4);
+  int64_t a_lane = run->plan.lane + run->plan.train, memory = (int64_t)256 << 20;
+  fedlane_close(&run);
+  for (fl_status status = FEDLANE_MEMORY; status == FEDLANE_MEMORY; memory += a_lane) {
+    fl_host_set()->memory = memory;
+    status = fl_fixture_open(plain, 1, &device, 0, &run);
+    CU_ASSERT_FATAL(memory < (int64_t)1 << 30);
+  }
+  CU_ASSERT_PTR_NOT_NULL_FATAL(run);
+  CU_ASSERT(run->plan.width >= 1 && run->plan.width < 4);
+  CU_ASSERT_EQUAL(fedlane_round(run, NULL), FEDLANE_OK);
+  fedlane_close(&run);
+  fl_host_defaults();
+}
+#endif
+
+static const fl_test tests[] = {
+    {"runs as on the cpu", test_runs_as_on_the_cpu},
+    {"widths and devices are invisible", test_widths_and_devices_are_invisible},
+    {"lower precision learns the same", test_lower_precision_learns_the_same},
+    {"what device may say", test_what_device_may_say},
+#ifdef FL_CUDA_ON_HOST
+    {"devices that are named", test_devices_that_are_named},
+    {"machines without a fit GPU", test_machines_without_a_fit_gpu},
+    {"a device lost in a round", test_a_device_lost_in_a_round},
+    {"little memory takes more waves", test_little_memory_takes_more_waves},
+#endif
+};
+
+FL_SUITE_MAIN("cuda", tests)
