@@ -134,30 +134,18 @@ static FL_KERNEL_BOUNDS(THREADS, WM == 2 ? 3 : 2) void conv_implicit_gemm(fl_con
   const float *from = fl_lane(o.from, my.lane), *filter = fl_lane(o.filter, my.lane);
   float acc[MT][NT][4] = {};
   fl_place at = fl_place_of<P>(thread % 32);
-  int tile_row[MT][2];
-  for (int i = 0; i < MT; i++)
-    for (int h = 0; h < 2; h++) tile_row[i][h] = my.my_row + 16 * i + 8 * h + at.g;
   fl_tap tap = {0, 0, 0};
   fl_tap_advance(s, &tap, thread % (FL_DEPTH / V) * V);
-  int stages = o.depth / FL_DEPTH;
   auto copy = [&](int k) {
     float *to = shared + k % FL_STAGES * stage;
     copy_windows<V, M>(s, from, corner, tap, to);
     copy_filters<N>(filter, o.depth, my.column, s.to.channels, k * FL_DEPTH, to + M * FL_DEPTH);
     fl_tap_advance(s, &tap, FL_DEPTH);
   };
-  for (int k = 0; k < FL_STAGES - 1; k++) {
-    if (k < stages) copy(k);
-    fl_cp_async_commit();
-  }
-  for (int k = 0; k < stages; k++) {
-    fl_cp_async_wait<FL_STAGES - 2>();
-    __syncthreads(); /* stage k has arrived, and nobody reads stage k - 1 any more */
-    if (k + FL_STAGES - 1 < stages) copy(k + FL_STAGES - 1);
-    fl_cp_async_commit();
+  fl_pipeline(o.depth / FL_DEPTH, copy, [&](int k) {
     const float *a = shared + k % FL_STAGES * stage;
-    fl_stage_by_rows<P>(acc, a, tile_row, 0, a + M * FL_DEPTH, my.my_column, at);
-  }
+    fl_stage_by_rows<P>(acc, a, my.my_row, a + (M + my.my_column) * FL_DEPTH, at);
+  });
   write_results(acc, at, o, my.row + my.my_row, my.live, my.column + my.my_column, s.to.channels);
 }
 
@@ -209,7 +197,7 @@ static FL_KERNEL_BOUNDS(THREADS, 3) void conv_stacked_gemm(fl_conv s, fl_rows ro
   const float *from = fl_lane(o.from, my.lane), *filter = fl_lane(o.filter, my.lane);
   float acc[MT][NT][4] = {}, *filters = shared + v.pixels * FL_DEPTH;
   fl_place at = fl_place_of<P>((int)threadIdx.x % 32);
-  int taps = s.kernel * s.kernel, end = min(my.row + M, my.live) - 1, w;
+  int end = min(my.row + M, my.live) - 1, w;
   int first = stack_row(s, v, my.row, &w), last = stack_row(s, v, end, &w) + s.kernel - 1;
   int tile_row[MT][2];
 #pragma unroll
@@ -221,28 +209,20 @@ static FL_KERNEL_BOUNDS(THREADS, 3) void conv_stacked_gemm(fl_conv s, fl_rows ro
       tile_row[i][h] += w;
     }
   for (int channel = 0; channel < s.from.channels; channel += FL_DEPTH) {
+    __syncthreads(); /* nobody reads the last channels any more */
+    copy_stack(s, v, from, channel, first, last, shared);
     auto copy = [&](int tap) {
       copy_filters<N>(filter, o.depth, my.column, s.to.channels, tap * s.from.channels + channel,
                       filters + tap % FL_STAGES * N * FL_DEPTH);
     };
-    __syncthreads(); /* nobody reads the last channels any more */
-    copy_stack(s, v, from, channel, first, last, shared);
-    for (int tap = 0; tap < FL_STAGES - 1; tap++) {
-      if (tap < taps) copy(tap);
-      fl_cp_async_commit();
-    }
-    for (int tap = 0, kh = 0, kw = 0; tap < taps; tap++) {
-      fl_cp_async_wait<FL_STAGES - 2>();
-      __syncthreads(); /* filters of this tap have arrived, and nobody reads the last one's */
-      if (tap + FL_STAGES - 1 < taps) copy(tap + FL_STAGES - 1);
-      fl_cp_async_commit();
-      fl_stage_by_rows<P>(acc, shared, tile_row, kh * v.width + kw,
-                          filters + tap % FL_STAGES * N * FL_DEPTH, my.my_column, at);
-      if (++kw == s.kernel) {
-        kw = 0;
-        kh++;
-      }
-    }
+    int shift = 0, kw = 0; /* of the tap, in pixels */
+    fl_pipeline(s.kernel * s.kernel, copy, [&](int tap) {
+      const float *b = filters + (tap % FL_STAGES * N + my.my_column) * FL_DEPTH;
+      fl_stage_of_rows<P>(
+          acc, shared, [&](int i, int h) { return tile_row[i][h] + shift; }, b, at);
+      shift += ++kw < s.kernel ? 1 : v.width - kw + 1;
+      if (kw == s.kernel) kw = 0;
+    });
   }
   write_results(acc, at, o, my.row + my.my_row, my.live, my.column + my.my_column, s.to.channels);
 }

@@ -4,14 +4,14 @@
  *   N  kernel*kernel*I, tap after tap, input channels fastest
  *   K  the output pixels of one lane's live images
  *
- * Both operands have depth as their slow index, so tiles lie by columns (conv.h). Depth is long and
+ * Both operands have depth as their slow index, so tiles lie by columns (tile.h). Depth is long and
  * the result small: pixels are cut into pieces of 1,024, whose places in the input are worked out
  * once and kept in shared memory; where a lane has few tiles, pieces go to blocks of their own,
  * which leave partial sums in the workspace, and a second launch adds these in ascending order.
  * How many follows from the layer's shape alone. A lane's dead rows are not read.
  *
  * Tiles: 64 x 96 (3 warps of 64 x 32; nine taps of 32 channels are three of them), 32 x 128 where
- * O <= 32 (4 warps of 32 x 32), 32 x 32 where N <= 32 too (4 warps of 16 x 16). */
+ * O <= 32 (4 warps of 32 x 32), 32 x 32 where N <= 32 too (2 warps of 16 x 32). */
 #include "conv.h"
 
 enum {
@@ -123,19 +123,11 @@ static FL_KERNEL_BOUNDS(WM *WN * 32,
       copy_gradients<VA, M, T>(dy, s.to.channels, row, begin + k * FL_DEPTH, live, to);
       copy_windows<VB, N, T>(s, x, corner + k * FL_DEPTH, tap, to + M * FL_DEPTH);
     };
-    for (int k = 0; k < FL_STAGES - 1; k++) {
-      if (k < stages) copy(k);
-      fl_cp_async_commit();
-    }
-    for (int k = 0; k < stages; k++) {
-      fl_cp_async_wait<FL_STAGES - 2>();
-      __syncthreads(); /* stage k has arrived, and nobody reads stage k - 1 any more */
-      if (k + FL_STAGES - 1 < stages) copy(k + FL_STAGES - 1);
-      fl_cp_async_commit();
-      const float *a = shared + k % FL_STAGES * stage;
-      fl_stage_by_columns<P, M, N>(acc, a, my_row, a + M * FL_DEPTH, my_column, at);
+    fl_pipeline(stages, copy, [&](int k) {
+      const float *a = shared + k % FL_STAGES * stage, *b = a + M * FL_DEPTH + my_column;
+      fl_stage_by_columns<P, M, N>(acc, a, my_row, b, FL_DEPTH, at);
       if (column == 0) bias += stage_bias<M, T>(a);
-    }
+    });
   }
   if (first >= end) return;
   int64_t size = sums_size(p, s.to.channels);
@@ -210,7 +202,7 @@ template <fl_precision P, int VA, int VB>
 static fl_status launch_tile(const job *j) {
   if (j->s.to.channels > 32) return launch<P, 1, 3, 4, 4, VA, VB>(j);
   if (j->p.columns > 32) return launch<P, 1, 4, 2, 4, VA, VB>(j);
-  return launch<P, 2, 2, 1, 2, VA, VB>(j);
+  return launch<P, 2, 1, 1, 4, VA, VB>(j);
 }
 
 template <fl_precision P>

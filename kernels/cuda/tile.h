@@ -90,6 +90,15 @@ static __device__ __forceinline__ void fl_read(const float *at, float *out) {
   }
 }
 
+template <int V>
+static __device__ __forceinline__ void fl_write(float *at, const float *from) {
+  static_assert(V == 2 || V == 4, "one write");
+  if constexpr (V == 4)
+    *reinterpret_cast<float4 *>(at) = make_float4(from[0], from[1], from[2], from[3]);
+  else
+    *reinterpret_cast<float2 *>(at) = make_float2(from[0], from[1]);
+}
+
 /* --- the arithmetic of a warp --------------------------------------------------------------- */
 typedef struct fl_place {
   int g, t;
@@ -143,11 +152,11 @@ static __device__ __forceinline__ void fl_multiply(float (&acc)[MT][NT][4],
       }
 }
 
-/* acc += a b' over one stage, tiles by rows. row: the warp's first in tile a; tile b is all the
- * warp's. Thread t of four takes depths 8*t to 8*t + 7. */
-template <fl_precision P, int MT, int NT>
-static __device__ __forceinline__ void fl_stage_by_rows(float (&acc)[MT][NT][4], const float *a,
-                                                        int row, const float *b, fl_place at) {
+/* acc += a b' over one stage, tiles by rows. row(i, h): the row of tile a that this thread's row of
+ * half h of tile i is; tile b is all the warp's. Thread t of four takes depths 8*t to 8*t + 7. */
+template <fl_precision P, int MT, int NT, typename Row>
+static __device__ __forceinline__ void fl_stage_of_rows(float (&acc)[MT][NT][4], const float *a,
+                                                        Row row, const float *b, fl_place at) {
   constexpr bool matrix = P != FL_MATH_FP32;
   constexpr int steps = matrix ? 2 : 8;
 #pragma unroll 1
@@ -157,8 +166,7 @@ static __device__ __forceinline__ void fl_stage_by_rows(float (&acc)[MT][NT][4],
 #pragma unroll
     for (int i = 0; i < MT; i++)
 #pragma unroll
-      for (int h = 0; h < 2; h++)
-        fl_read<4>(a + fl_by_rows(row + 16 * i + 8 * h + at.g, k), x[i][h]);
+      for (int h = 0; h < 2; h++) fl_read<4>(a + fl_by_rows(row(i, h), k), x[i][h]);
     if constexpr (matrix) {
 #pragma unroll
       for (int j = 0; j < NT; j++) fl_read<4>(b + fl_by_rows(8 * j + at.g, k), w[j]);
@@ -179,6 +187,14 @@ static __device__ __forceinline__ void fl_stage_by_rows(float (&acc)[MT][NT][4],
       }
     }
   }
+}
+
+/* The same, where a warp's rows lie together from `row` on. */
+template <fl_precision P, int MT, int NT>
+static __device__ __forceinline__ void fl_stage_by_rows(float (&acc)[MT][NT][4], const float *a,
+                                                        int row, const float *b, fl_place at) {
+  fl_stage_of_rows<P>(
+      acc, a, [&](int i, int h) { return row + 16 * i + 8 * h + at.g; }, b, at);
 }
 
 /* The columns of all tiles that are numbered n within a tile, of one step of depth. */
