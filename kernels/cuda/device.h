@@ -44,7 +44,7 @@
 
 static __device__ __forceinline__ void fl_cp_async16(void *dst, const void *src, int bytes) {
   uint32_t at = (uint32_t)__cvta_generic_to_shared(dst);
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(src), "r"(bytes)
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(src), "r"(bytes)
                : "memory");
 }
 
