@@ -93,7 +93,7 @@ static fl_status vector_of(const fl_st_file *file, const char *path, const char 
 static fl_status read_state(fedlane_run *run, const fl_st_file *file, const paths *p) {
   fl_server *s = &run->server;
   const char *digest = fl_st_metadata(file, "digest"), *round = fl_st_metadata(file, "round");
-  const void *data;
+  const void *data = NULL;
   if (!digest || !round)
     return fl_fail(FEDLANE_DATA, "%s is not a checkpoint of fedlane", p->state);
   if (strcmp(digest, run->config->digest) != 0)

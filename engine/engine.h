@@ -12,11 +12,12 @@
 
 enum { FL_SLOTS = 4, FL_UPDATES = 2 };
 
-/* Seats for clients on one device: C are taken, the first lane is the client with most work. */
+/* Seats for clients on one device. Algorithms and filters get the C lanes of one call, those with
+ * most work first. */
 typedef struct fl_lanes {
   const fl_ops *ops;
   fl_dev *dev;
-  int C, width; /* seats taken; seats there are */
+  int C, width; /* lanes; seats of the device */
   int64_t P;
   double lr;                    /* the round's local learning rate */
   uint32_t *client, *nth;       /* (host) [width] client number, occurrence in this cohort */

@@ -91,7 +91,7 @@ static fl_status one_batch(fedlane_run *run, fl_station *s, int n, int batch) {
   FL_TRY(l->ops->upload(l->dev, s->index, s->index_host, 4 * (int64_t)n * batch));
   FL_TRY(l->ops->gather(l->dev, b, &plain, s->index, batch, &draw, x, s->label, s->target));
   FL_TRY(fl_model_forward(run->model, l->ops, l->dev, b, false, &draw, l->w0, s->act));
-  return fl_loss(run, s, b, 0, NULL);
+  return fl_loss(run, s, b, NULL);
 }
 
 fl_status fl_eval_warm(fedlane_run *run, fl_station *s) {

@@ -9,8 +9,14 @@ static fl_span span_from(fl_span s, int lane) {
   return s;
 }
 
-/* The lanes first .. first+n-1 as lanes of their own. */
-static fl_lanes part_of(const fl_lanes *l, int first, int n) {
+/* Buffers that a client needs only while it trains exist once for each lane of a call. */
+static fl_span local(const fl_station *s, fl_span span, int lane) {
+  return span_from(span, lane - s->first);
+}
+
+/* The lanes first .. first+n-1 of the call in progress as lanes of their own. */
+static fl_lanes part_of(const fl_station *s, int first, int n) {
+  const fl_lanes *l = &s->lanes;
   fl_lanes part = *l;
   part.C = n;
   part.client += first;
@@ -21,7 +27,7 @@ static fl_lanes part_of(const fl_lanes *l, int first, int n) {
   part.coef += first;
   part.w = span_from(l->w, first);
   for (int i = 0; i < FL_UPDATES; i++) part.up[i] = span_from(l->up[i], first);
-  for (int i = 0; i < FL_SLOTS; i++) part.slot[i] = span_from(l->slot[i], first);
+  for (int i = 0; i < FL_SLOTS; i++) part.slot[i] = local(s, l->slot[i], first);
   return part;
 }
 
@@ -42,7 +48,7 @@ static void deal_examples(const fedlane_run *run, fl_station *s, int lane) {
   const fl_schedule *plan = &run->schedule;
   int32_t n = l->n_example[lane], a_epoch = s->n_piece[lane] / plan->epochs;
   const int32_t *own = run->people.index + run->people.offset[l->client[lane]];
-  int32_t *to = s->index_host + lane * s->index_stride;
+  int32_t *to = s->index_host + (lane - s->first) * s->index_stride;
   for (int e = 0; e < plan->epochs; e++, to += (int64_t)a_epoch * plan->batch) {
     fl_rng rng = fl_rng_open((fl_key){.seed = (uint32_t)run->config->general.seed,
                                       .purpose = FL_FOR_SHUFFLE,
@@ -56,31 +62,29 @@ static void deal_examples(const fedlane_run *run, fl_station *s, int lane) {
   }
 }
 
-/* Seats clients first .. first+n-1 of the cohort on the lanes from `lane` on. */
-static fl_status seat(fedlane_run *run, fl_station *s, int first, int n, int lane) {
+/* Seats clients first .. first+n-1 of the cohort on the lanes from s->first on. */
+static fl_status seat(fedlane_run *run, fl_station *s, int first, int n) {
   const fl_cohort *c = &run->cohort;
-  fl_lanes *l = &s->lanes;
+  fl_lanes l = part_of(s, s->first, n);
+  int64_t bytes = (int64_t)sizeof(int32_t) * n * s->index_stride;
   for (int i = 0; i < n; i++) {
-    int at = lane + i;
-    l->client[at] = c->client[first + i];
-    l->nth[at] = c->nth[first + i];
-    l->rank[at] = c->rank[first + i];
-    l->n_example[at] = fl_run_examples(run, l->client[at]);
-    l->n_step[at] = fl_schedule_steps(&run->schedule, l->n_example[at]);
-    s->n_piece[at] = fl_schedule_pieces(&run->schedule, l->n_example[at]);
-    deal_examples(run, s, at);
-    FL_TRY(fl_store_seat(&run->store, l, at, run->algorithm->n_client_slot));
-    s->loss_host[at] = 0;
-    s->hit_host[at] = 0;
+    l.client[i] = c->client[first + i];
+    l.nth[i] = c->nth[first + i];
+    l.rank[i] = c->rank[first + i];
+    l.n_example[i] = fl_run_examples(run, l.client[i]);
+    l.n_step[i] = fl_schedule_steps(&run->schedule, l.n_example[i]);
+    s->n_piece[s->first + i] = fl_schedule_pieces(&run->schedule, l.n_example[i]);
+    s->loss_host[i] = 0;
+    s->hit_host[i] = 0;
+    deal_examples(run, s, s->first + i);
+    FL_TRY(fl_store_seat(&run->store, &l, i, run->algorithm->n_client_slot));
   }
-  fl_lanes part = part_of(l, lane, n);
-  int64_t at = lane * s->index_stride, bytes = (int64_t)sizeof(int32_t) * n * s->index_stride;
-  FL_TRY(l->ops->upload(l->dev, s->index + at, s->index_host + at, bytes));
-  FL_TRY(l->ops->upload(l->dev, s->loss + lane, s->loss_host + lane, n * (int64_t)sizeof(double)));
-  FL_TRY(l->ops->upload(l->dev, s->hit + lane, s->hit_host + lane, n * (int64_t)sizeof(int64_t)));
-  if (s->g.at) FL_TRY(l->ops->fill(l->dev, n, l->P, 0, span_from(s->g, lane)));
-  if (s->velocity.at) FL_TRY(l->ops->fill(l->dev, n, l->P, 0, span_from(s->velocity, lane)));
-  return l->ops->axpby(l->dev, n, l->P, fl_all(1), part.w0, fl_all(0), part.w);
+  FL_TRY(l.ops->upload(l.dev, s->index, s->index_host, bytes));
+  FL_TRY(l.ops->upload(l.dev, s->loss, s->loss_host, n * (int64_t)sizeof(double)));
+  FL_TRY(l.ops->upload(l.dev, s->hit, s->hit_host, n * (int64_t)sizeof(int64_t)));
+  if (s->g.at) FL_TRY(l.ops->fill(l.dev, n, l.P, 0, s->g));
+  if (s->velocity.at) FL_TRY(l.ops->fill(l.dev, n, l.P, 0, s->velocity));
+  return l.ops->axpby(l.dev, n, l.P, fl_all(1), l.w0, fl_all(0), l.w);
 }
 
 /* All that is added to the gradient of these lanes: weight decay and the algorithm's terms. */
@@ -95,8 +99,8 @@ static int terms_of(const fedlane_run *run, const fl_lanes *l, fl_term *out) {
 /* The step of lanes whose gradient buffer is complete. */
 static fl_status take_step(fedlane_run *run, fl_station *s, int lane, int n) {
   const fl_train_args *t = &run->config->train;
-  fl_lanes l = part_of(&s->lanes, lane, n);
-  fl_span g = span_from(s->g, lane), v = span_from(s->velocity, lane);
+  fl_lanes l = part_of(s, lane, n);
+  fl_span g = local(s, s->g, lane), v = local(s, s->velocity, lane);
   fl_term term[FL_TERMS_MAX];
   int n_term = terms_of(run, &l, term);
   if (t->clip_norm > 0) FL_TRY(l.ops->clip(l.dev, n, l.P, (float)t->clip_norm, g));
@@ -125,39 +129,36 @@ static bool step_ends(const fedlane_run *run, const fl_station *s, int lane, int
   return !run->schedule.whole || (piece + 1) % a_epoch == 0;
 }
 
-fl_status fl_loss(const fedlane_run *run, fl_station *s, fl_batch b, int lane, const float *norm) {
+fl_status fl_loss(const fedlane_run *run, fl_station *s, fl_batch b, const float *norm) {
   const fl_train_args *t = &run->config->train;
   const fl_lanes *l = &s->lanes;
-  fl_span act = span_from(s->act, lane);
-  fl_span z = {act.at + fl_model_output_at(run->model, b.B), act.stride}, dz = {0};
+  fl_span z = {s->act.at + fl_model_output_at(run->model, b.B), s->act.stride}, dz = {0};
   fl_coef factor = {0, norm};
-  if (norm) dz = (fl_span){act.at + fl_model_dout_at(run->model, b.B), act.stride};
+  if (norm) dz = (fl_span){s->act.at + fl_model_dout_at(run->model, b.B), s->act.stride};
   if (run->data.classes)
-    return l->ops->xent(l->dev, b, run->data.classes, factor, s->label + (int64_t)lane * b.B,
-                        fl_const(z), dz, s->loss + lane, s->hit + lane);
+    return l->ops->xent(l->dev, b, run->data.classes, factor, s->label, fl_const(z), dz, s->loss,
+                        s->hit);
   fl_regression kind = t->loss == FL_LOSS_NAME_HUBER ? FL_LOSS_HUBER : FL_LOSS_MSE;
   return l->ops->regress(l->dev, b, run->data.n_target, kind, (float)t->huber_delta, factor,
-                         fl_const(span_from(s->target, lane)), fl_const(z), dz, s->loss + lane);
+                         fl_const(s->target), fl_const(z), dz, s->loss);
 }
 
-/* One forward and backward pass of `live` lanes from `lane` on, and the steps that it completes. */
-static fl_status train_piece(fedlane_run *run, fl_station *s, int lane, int live, int piece) {
+/* One forward and backward pass of the call's first `live` lanes, and the steps it completes. */
+static fl_status train_piece(fedlane_run *run, fl_station *s, int live, int piece) {
   const fl_schedule *plan = &run->schedule;
-  fl_lanes l = part_of(&s->lanes, lane, live);
+  int lane = s->first;
+  fl_lanes l = part_of(s, lane, live);
   for (int c = lane; c < lane + live; c++) measure_piece(run, s, c, piece);
   fl_batch b = {live, plan->batch, s->rows + lane};
-  fl_span act = span_from(s->act, lane);
-  fl_span x = {act.at + fl_model_input_at(run->model, b.B), act.stride};
+  fl_span x = {s->act.at + fl_model_input_at(run->model, b.B), s->act.stride};
   fl_draw augment = draw_for(run, &l, FL_FOR_AUGMENT, piece);
   fl_draw draw = draw_for(run, &l, FL_FOR_DROPOUT, piece);
-  const int32_t *index = s->index + lane * s->index_stride + (int64_t)piece * plan->batch;
-  FL_TRY(l.ops->gather(l.dev, b, &s->source, index, s->index_stride, &augment, x,
-                       s->label ? s->label + (int64_t)lane * b.B : NULL,
-                       span_from(s->target, lane)));
-  FL_TRY(fl_model_forward(run->model, l.ops, l.dev, b, true, &draw, fl_const(l.w), act));
-  FL_TRY(fl_loss(run, s, b, lane, s->norm + lane));
+  FL_TRY(l.ops->gather(l.dev, b, &s->source, s->index + (int64_t)piece * plan->batch,
+                       s->index_stride, &augment, x, s->label, s->target));
+  FL_TRY(fl_model_forward(run->model, l.ops, l.dev, b, true, &draw, fl_const(l.w), s->act));
+  FL_TRY(fl_loss(run, s, b, s->norm + lane));
   fl_term term[FL_TERMS_MAX];
-  fl_sink sink = {.at = span_from(s->g, lane), .scale = fl_all(1)};
+  fl_sink sink = {.at = s->g, .scale = fl_all(1)};
   if (plan->fused)
     sink = (fl_sink){.at = l.w,
                      .scale = fl_all(-l.lr),
@@ -165,7 +166,7 @@ static fl_status train_piece(fedlane_run *run, fl_station *s, int lane, int live
                      .lr = fl_all(l.lr),
                      .n_term = terms_of(run, &l, term),
                      .term = term};
-  FL_TRY(fl_model_backward(run->model, l.ops, l.dev, b, &draw, fl_const(l.w), act, &sink));
+  FL_TRY(fl_model_backward(run->model, l.ops, l.dev, b, &draw, fl_const(l.w), s->act, &sink));
   for (int c = lane, end; !plan->fused && c < lane + live; c = end) {
     bool ends = step_ends(run, s, c, piece);
     for (end = c + 1; end < lane + live && step_ends(run, s, end, piece) == ends;) end++;
@@ -178,6 +179,7 @@ fl_status fl_lanes_warm(fedlane_run *run, fl_station *s) {
   fl_lanes *l = &s->lanes;
   const fl_schedule *plan = &run->schedule;
   int n = run->plan.together, quarter = (plan->batch + 3) / 4;
+  s->first = 0;
   memset(s->index_host, 0, (size_t)(n * s->index_stride) * sizeof *s->index_host);
   FL_TRY(l->ops->upload(l->dev, s->index, s->index_host, 4 * n * s->index_stride));
   FL_TRY(l->ops->axpby(l->dev, n, l->P, fl_all(1), l->w0, fl_all(0), l->w));
@@ -191,25 +193,25 @@ fl_status fl_lanes_warm(fedlane_run *run, fl_station *s) {
       l->n_step[c] = 1;
       s->n_piece[c] = plan->epochs;
     }
-    FL_TRY(train_piece(run, s, 0, n, 0));
+    FL_TRY(train_piece(run, s, n, 0));
   }
   FL_TRY(fl_eval_warm(run, s));
   return l->ops->sync(l->dev);
 }
 
 /* Local training of n lanes. Lanes with most pieces come first, so the living are a prefix. */
-static fl_status train(fedlane_run *run, fl_station *s, int lane, int n) {
+static fl_status train(fedlane_run *run, fl_station *s, int n) {
   for (int piece = 0, live = n;; piece++) {
-    while (live > 0 && s->n_piece[lane + live - 1] <= piece) live--;
+    while (live > 0 && s->n_piece[s->first + live - 1] <= piece) live--;
     if (live == 0) return FEDLANE_OK;
-    FL_TRY(train_piece(run, s, lane, live, piece));
+    FL_TRY(train_piece(run, s, live, piece));
   }
 }
 
 /* Weights become updates, and updates pass the filters. */
-static fl_status finish(fedlane_run *run, fl_station *s, int lane, int n) {
+static fl_status finish(fedlane_run *run, fl_station *s, int n) {
   const fl_config *config = run->config;
-  fl_lanes l = part_of(&s->lanes, lane, n);
+  fl_lanes l = part_of(s, s->first, n);
   FL_TRY(l.ops->axpby(l.dev, n, l.P, fl_all(-1), l.w0, fl_all(1), l.up[0]));
   if (run->algorithm->finish) FL_TRY(run->algorithm->finish(run->algorithm_args, &l));
   for (int i = 0; i < config->n_filter; i++) {
@@ -218,41 +220,42 @@ static fl_status finish(fedlane_run *run, fl_station *s, int lane, int n) {
     if (filter->lanes) FL_TRY(filter->lanes(config->filter[i].args, &draw, &l));
   }
   for (int u = 0; u < run->algorithm->n_update; u++)
-    FL_TRY(l.ops->measure(l.dev, n, l.P, fl_const(l.up[u]), s->measure + u * l.width + lane));
+    FL_TRY(l.ops->measure(l.dev, n, l.P, fl_const(l.up[u]), s->measure + u * l.width + s->first));
   return FEDLANE_OK;
 }
 
 /* Takes the results of lanes back to the host. A client whose update is not finite is left out:
  * it gets no weight and its own vectors stay as they were. */
-static fl_status unseat(fedlane_run *run, fl_station *s, int lane, int n) {
-  fl_lanes *l = &s->lanes;
+static fl_status unseat(fedlane_run *run, fl_station *s, int n) {
+  fl_lanes l = part_of(s, s->first, n);
   fl_cohort *c = &run->cohort;
   for (int u = 0; u < run->algorithm->n_update; u++) {
-    int64_t at = u * l->width + lane, bytes = n * (int64_t)sizeof(fl_measure);
-    FL_TRY(l->ops->download(l->dev, s->measure_host + at, s->measure + at, bytes));
+    int64_t at = u * l.width + s->first, bytes = n * (int64_t)sizeof(fl_measure);
+    FL_TRY(l.ops->download(l.dev, s->measure_host + at, s->measure + at, bytes));
   }
-  FL_TRY(
-      l->ops->download(l->dev, s->loss_host + lane, s->loss + lane, n * (int64_t)sizeof(double)));
-  FL_TRY(l->ops->download(l->dev, s->hit_host + lane, s->hit + lane, n * (int64_t)sizeof(int64_t)));
-  FL_TRY(l->ops->sync(l->dev));
-  for (int at = lane; at < lane + n; at++) {
+  FL_TRY(l.ops->download(l.dev, s->loss_host, s->loss, n * (int64_t)sizeof(double)));
+  FL_TRY(l.ops->download(l.dev, s->hit_host, s->hit, n * (int64_t)sizeof(int64_t)));
+  FL_TRY(l.ops->sync(l.dev));
+  for (int i = 0; i < n; i++) {
     bool good = true;
     for (int u = 0; u < run->algorithm->n_update; u++)
-      good = good && isfinite(s->measure_host[u * l->width + at].peak);
-    c->accepted[l->rank[at]] = good;
-    c->loss[l->rank[at]] = s->loss_host[at];
-    c->hit[l->rank[at]] = s->hit_host[at];
-    s->weight[at] = !good ? 0 : run->weighting == FL_UNIFORM ? 1 : l->n_example[at];
-    if (good) FL_TRY(fl_store_unseat(&run->store, l, at, run->algorithm->n_client_slot));
+      good = good && isfinite(s->measure_host[u * l.width + s->first + i].peak);
+    c->accepted[l.rank[i]] = good;
+    c->loss[l.rank[i]] = s->loss_host[i];
+    c->hit[l.rank[i]] = s->hit_host[i];
+    s->weight[s->first + i] = !good ? 0 : run->weighting == FL_UNIFORM ? 1 : l.n_example[i];
+    if (good) FL_TRY(fl_store_unseat(&run->store, &l, i, run->algorithm->n_client_slot));
   }
   return FEDLANE_OK;
 }
 
+/* The updates that wait join the sums, and their lanes are free again. */
 static fl_status mix(fedlane_run *run, fl_station *s) {
   const fl_lanes *l = &s->lanes;
   for (int u = 0; u < run->algorithm->n_update; u++)
-    FL_TRY(fl_mix_add(&s->mix[u], l->C, fl_const(l->up[u]), s->weight,
+    FL_TRY(fl_mix_add(&s->mix[u], s->first, fl_const(l->up[u]), s->weight,
                       s->measure_host + u * l->width));
+  s->first = 0;
   return FEDLANE_OK;
 }
 
@@ -260,20 +263,17 @@ fl_status fl_lanes_work(fedlane_run *run, fl_station *s) {
   fl_lanes *l = &s->lanes;
   const fl_train_args *t = &run->config->train;
   int together = run->plan.together, first, n;
-  l->C = 0;
+  s->first = 0;
   l->lr = t->lr * pow(t->lr_decay, run->round);
   for (int u = 0; u < run->algorithm->n_update; u++)
     FL_TRY(fl_mix_begin(&s->mix[u], run->cohort.weight));
   while ((n = fl_cohort_take(&run->cohort, together, &first)) > 0) {
-    FL_TRY(seat(run, s, first, n, l->C));
-    FL_TRY(train(run, s, l->C, n));
-    FL_TRY(finish(run, s, l->C, n));
-    FL_TRY(unseat(run, s, l->C, n));
-    l->C += n;
-    if (l->C + together > l->width) {
-      FL_TRY(mix(run, s));
-      l->C = 0;
-    }
+    FL_TRY(seat(run, s, first, n));
+    FL_TRY(train(run, s, n));
+    FL_TRY(finish(run, s, n));
+    FL_TRY(unseat(run, s, n));
+    s->first += n;
+    if (s->first + together > l->width) FL_TRY(mix(run, s));
   }
   FL_TRY(mix(run, s));
   return l->ops->sync(l->dev);

@@ -28,20 +28,22 @@ fl_status fl_plan_make(fedlane_run *run) {
   plan->mix = 8 * model->P * run->algorithm->n_update;
   FL_TRY(run->devices.ops->room(run->devices.dev[0], &room));
   plan->room = room;
-  plan->lane = fl_station_bytes(run, 2) - fl_station_bytes(run, 1);
-  plan->act = 4 * fl_model_act(run->model, run->schedule.batch, true);
-  plan->shared = 2 * plan->mix + (run->devices.ops->host ? 0 : plan->data);
+  int most = run->devices.together; /* lanes in a call; 0: all */
+  plan->lane = fl_station_bytes(run, 2, 1) - fl_station_bytes(run, 1, 1);
+  plan->train = fl_station_bytes(run, 2, 2) - fl_station_bytes(run, 2, 1);
+  plan->shared = 2 * plan->mix + (run->devices.ops->host ? 0 : plan->data) +
+                 (most > 0 ? most * plan->train : 0);
+  int64_t a_lane = plan->lane + (most > 0 ? 0 : plan->train);
   int64_t share = room / 10 * 9 / (run->devices.ops->host ? run->n_station : 1) - plan->shared;
-  int64_t fits = share / plan->lane;
+  int64_t fits = share / a_lane;
   if (fits < 1)
     return fl_fail(FEDLANE_MEMORY,
                    "one lane needs %.1f MB and the device has %.1f MB left for lanes; a smaller "
                    "train.batch or eval.batch needs less",
-                   1e-6 * (double)plan->lane, 1e-6 * (double)(share > 0 ? share : 0));
+                   1e-6 * (double)(plan->lane + plan->train),
+                   1e-6 * (double)(share + plan->train > 0 ? share + plan->train : 0));
   plan->width = fits < width ? (int)fits : width;
-  plan->together = run->devices.together > 0 && run->devices.together < plan->width
-                       ? run->devices.together
-                       : plan->width;
+  plan->together = most > 0 && most < plan->width ? most : plan->width;
   return FEDLANE_OK;
 }
 
@@ -100,7 +102,7 @@ fl_status fl_run_describe(fedlane_run *run, char *text, size_t size) {
   const fl_plan *plan = &run->plan;
   const char *host = run->devices.ops->host ? "thread" : "device";
   page p = {text, size};
-  double lanes = (double)plan->lane * plan->width * run->n_station;
+  double lanes = (double)(plan->lane * plan->width + plan->train * plan->together) * run->n_station;
   double sums = (double)plan->mix * run->n_station;
   double model = 4.0 * (double)fl_model_about(run->model)->P;
   double server = model * (1 + run->algorithm->n_server_slot + run->algorithm->n_update);
@@ -111,8 +113,8 @@ fl_status fl_run_describe(fedlane_run *run, char *text, size_t size) {
   line(&p, "memory      %10.1f MB  data set\n", 1e-6 * (double)plan->data);
   line(&p, "            %10.1f MB  server: weights, %d more vector%s, means\n", 1e-6 * server,
        run->algorithm->n_server_slot, run->algorithm->n_server_slot == 1 ? "" : "s");
-  line(&p, "            %10.1f MB  lanes: %.1f MB each, of which %.1f activations\n", 1e-6 * lanes,
-       1e-6 * (double)plan->lane, 1e-6 * (double)plan->act);
+  line(&p, "            %10.1f MB  lanes: %.1f MB a seat, %.1f MB more while it trains\n",
+       1e-6 * lanes, 1e-6 * (double)plan->lane, 1e-6 * (double)plan->train);
   line(&p, "            %10.1f MB  exact sums, for each order of magnitude in use\n", 1e-6 * sums);
   if (plan->store)
     line(&p, "            %10.1f MB  clients' own vectors, once all have been seen\n",

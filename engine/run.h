@@ -39,27 +39,30 @@ typedef struct fl_cohort {
   bool *accepted;
 } fl_cohort;
 
-/* One device: its lanes, work space and partial sums. A host thread each. */
+/* One device: its lanes, work space and partial sums. A host thread each.
+ * `width` lanes have seats; `together` of them, from lane `first` on, train in one call, and only
+ * those need what training takes: activations, gradients, the clients' own vectors. The lanes
+ * before `first` have been trained and wait for their updates to be mixed. */
 typedef struct fl_station {
   fl_lanes lanes;
+  int first;
   fl_arena arena, host_arena;
   fl_source source;
   fl_mix mix[FL_UPDATES];
-  fl_span g, velocity, act, target;
+  fl_span g, velocity, act, target; /* [together] */
   int64_t index_stride;
-  /* (device) [width] each; index, label: [width, index_stride], [width, batch] */
-  int32_t *index, *label;
-  double *loss;
-  int64_t *hit;
-  fl_measure *measure; /* [FL_UPDATES][width] */
-  /* (host) the same and what only the host needs */
-  int32_t *index_host, *rows, *n_piece, *weight;
+  int32_t *index, *label; /* (device) [together, index_stride], [together, batch] */
+  double *loss;           /* (device) [together] */
+  int64_t *hit;           /* (device) [together] */
+  fl_measure *measure;    /* (device) [FL_UPDATES][width] */
+  int32_t *index_host;    /* (host) the same */
   double *loss_host;
   int64_t *hit_host;
   fl_measure *measure_host;
-  float *norm;
-  fl_status status; /* of this round's work */
-  char *sentence;   /* why it failed; owned */
+  int32_t *rows, *n_piece, *weight; /* (host) [width] */
+  float *norm;                      /* (host) [width] */
+  fl_status status;                 /* of this round's work */
+  char *sentence;                   /* why it failed; owned */
 } fl_station;
 
 /* The vectors that clients keep between rounds, in host memory (or a file when it does not fit),
@@ -89,7 +92,7 @@ fl_status fl_store_load(fl_store *store, const char *path, const uint8_t *side);
 /* Bytes a run needs, for the printed plan. */
 typedef struct fl_plan {
   int width, together; /* lanes seated and lanes in one call, a device */
-  int64_t lane, act;   /* bytes a lane, of which activations */
+  int64_t lane, train; /* bytes a seat; bytes more for a lane while it trains */
   int64_t shared, mix; /* bytes a device besides lanes; of one level of exact sums */
   int64_t store, data; /* bytes on the host: client vectors at most, data set */
   int64_t room;        /* bytes that were free */
@@ -156,7 +159,7 @@ int32_t fl_run_examples(const fedlane_run *run, uint32_t client); /* its trainin
 /* station.c: places a station's memory; with an arena that is planning it only counts. */
 fl_status fl_station_open(fedlane_run *run, int i);
 void fl_station_close(fl_station *station);
-int64_t fl_station_bytes(const fedlane_run *run, int width);
+int64_t fl_station_bytes(const fedlane_run *run, int width, int together);
 /* Runs `job` once for each station, each in a thread of its own, and returns the first failure. */
 typedef fl_status (*fl_job)(fedlane_run *run, fl_station *station);
 fl_status fl_stations_do(fedlane_run *run, fl_job job);
@@ -167,10 +170,8 @@ fl_status fl_lanes_work(fedlane_run *run, fl_station *station);
  * and scratch before the first round. They round live rows up to quarters of a batch. */
 fl_status fl_lanes_warm(fedlane_run *run, fl_station *station);
 fl_status fl_eval_warm(fedlane_run *run, fl_station *station);
-/* The loss of the lanes from `lane` on; norm (host) [b.C] scales its gradient, NULL: none wanted.
- */
-fl_status fl_loss(const fedlane_run *run, fl_station *station, fl_batch b, int lane,
-                  const float *norm);
+/* The loss of the call's lanes; norm (host) [b.C] scales its gradient, NULL: none wanted. */
+fl_status fl_loss(const fedlane_run *run, fl_station *station, fl_batch b, const float *norm);
 /* plan.c */
 fl_status fl_plan_make(fedlane_run *run);
 /* Text of the plan: model, devices, memory. */

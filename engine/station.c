@@ -18,7 +18,7 @@ static int64_t most_examples(const fl_population *people) {
 }
 
 /* Hands out the device memory of a station: in the same order when planning and when placing. */
-static void place_lanes(const fedlane_run *run, fl_station *s, int width) {
+static void place_lanes(const fedlane_run *run, fl_station *s, int width, int together) {
   const fl_algorithm *alg = run->algorithm;
   const fl_schedule *plan = &run->schedule;
   int eval_batch = (int)run->config->eval.batch;
@@ -33,23 +33,23 @@ static void place_lanes(const fedlane_run *run, fl_station *s, int width) {
   l->P = P;
   l->width = width;
   l->w = take_span(a, width, P);
-  if (!plan->fused) s->g = take_span(a, width, P);
-  if (plan->momentum) s->velocity = take_span(a, width, P);
   l->up[0] = l->w;
   for (int u = 1; u < alg->n_update; u++) l->up[u] = take_span(a, width, P);
-  for (int i = 0; i < alg->n_client_slot; i++) l->slot[i] = take_span(a, width, P);
-  s->act = take_span(a, width, (act + 15) / 16 * 16);
-  s->index = fl_arena_take(a, 4 * width * s->index_stride);
-  if (run->data.classes)
-    s->label = fl_arena_take(a, 4 * width * batch);
-  else
-    s->target = take_span(a, width, batch * run->data.n_target);
-  s->loss = fl_arena_take(a, 8 * (int64_t)width);
-  s->hit = fl_arena_take(a, 8 * (int64_t)width);
   s->measure = fl_arena_take(a, (int64_t)sizeof(fl_measure) * FL_UPDATES * width);
+  for (int i = 0; i < alg->n_client_slot; i++) l->slot[i] = take_span(a, together, P);
+  if (!plan->fused) s->g = take_span(a, together, P);
+  if (plan->momentum) s->velocity = take_span(a, together, P);
+  s->act = take_span(a, together, (act + 15) / 16 * 16);
+  s->index = fl_arena_take(a, 4 * together * s->index_stride);
+  if (run->data.classes)
+    s->label = fl_arena_take(a, 4 * together * batch);
+  else
+    s->target = take_span(a, together, batch * run->data.n_target);
+  s->loss = fl_arena_take(a, 8 * (int64_t)together);
+  s->hit = fl_arena_take(a, 8 * (int64_t)together);
 }
 
-static void place_host(fl_station *s, int width) {
+static void place_host(fl_station *s, int width, int together) {
   fl_arena *a = &s->host_arena;
   fl_lanes *l = &s->lanes;
   l->client = fl_arena_take(a, 4 * (int64_t)width);
@@ -62,15 +62,15 @@ static void place_host(fl_station *s, int width) {
   s->n_piece = fl_arena_take(a, 4 * (int64_t)width);
   s->weight = fl_arena_take(a, 4 * (int64_t)width);
   s->norm = fl_arena_take(a, 4 * (int64_t)width);
-  s->loss_host = fl_arena_take(a, 8 * (int64_t)width);
-  s->hit_host = fl_arena_take(a, 8 * (int64_t)width);
   s->measure_host = fl_arena_take(a, (int64_t)sizeof(fl_measure) * FL_UPDATES * width);
-  s->index_host = fl_arena_take(a, 4 * width * s->index_stride);
+  s->loss_host = fl_arena_take(a, 8 * (int64_t)together);
+  s->hit_host = fl_arena_take(a, 8 * (int64_t)together);
+  s->index_host = fl_arena_take(a, 4 * together * s->index_stride);
 }
 
-int64_t fl_station_bytes(const fedlane_run *run, int width) {
+int64_t fl_station_bytes(const fedlane_run *run, int width, int together) {
   fl_station counted = {0};
-  place_lanes(run, &counted, width);
+  place_lanes(run, &counted, width, together);
   return counted.arena.used;
 }
 
@@ -106,15 +106,15 @@ static fl_status place_source(const fedlane_run *run, fl_station *s) {
 fl_status fl_station_open(fedlane_run *run, int i) {
   fl_station *s = &run->station[i];
   fl_lanes *l = &s->lanes;
-  int width = run->plan.width;
+  int width = run->plan.width, together = run->plan.together;
   l->ops = run->devices.ops;
   l->dev = run->devices.dev[i];
-  place_lanes(run, s, width);
+  place_lanes(run, s, width, together);
   FL_TRY(fl_arena_open(&s->arena, l->ops, l->dev));
-  place_lanes(run, s, width);
-  place_host(s, width);
+  place_lanes(run, s, width, together);
+  place_host(s, width, together);
   FL_TRY(fl_arena_open(&s->host_arena, NULL, NULL));
-  place_host(s, width);
+  place_host(s, width, together);
   for (int u = 0; u < run->algorithm->n_update; u++) fl_mix_open(&s->mix[u], l->ops, l->dev, l->P);
   l->w0 = (fl_cspan){run->server.w, 0};
   for (int b = 0; b < run->algorithm->n_broadcast; b++)
