@@ -1,6 +1,7 @@
 /* Pooling of images with channels fastest: a thread takes V = 4 neighbouring channels of one pixel,
- * or one where channels are no multiple of 4. Time is bytes over bandwidth: windows that overlap
- * are read again from the L1 cache. */
+ * or one where channels are no multiple of 4. Time is bytes over bandwidth; what several windows or
+ * pixels read is found in the L1 cache. Max of 2 x 2 on 64 channels of 28 x 28, 50 lanes of 10
+ * rows: forward 125 MB (42 us at 3 TB/s), backward 251 MB (84 us). */
 #include <math.h>
 
 #include "block.h"
@@ -51,7 +52,7 @@ static __device__ inline void write(float *at, const float (&v)[V]) {
 
 /* The first largest of a window, or its mean; a NaN is larger than everything. */
 template <int V>
-static FL_KERNEL_BOUNDS(THREADS, 4) void pool_fwd_windows(fl_window s, fl_rows rows,
+static FL_KERNEL_BOUNDS(THREADS, 3) void pool_fwd_windows(fl_window s, fl_rows rows,
                                                           fl_pooling kind, fl_cspan x, fl_span y) {
   int e = (int)(blockIdx.x * THREADS + threadIdx.x);
   spot at = spot_of<V>(s.out, e);
@@ -97,7 +98,7 @@ static __device__ inline void keep_first(const fl_window &s, spot at, int h, int
 
 /* A thread gathers what the windows that hold its pixel send back, in scan order. */
 template <int V>
-static FL_KERNEL_BOUNDS(THREADS, 4) void pool_bwd_gather(fl_window s, fl_rows rows, fl_pooling kind,
+static FL_KERNEL_BOUNDS(THREADS, 3) void pool_bwd_gather(fl_window s, fl_rows rows, fl_pooling kind,
                                                          fl_cspan x, fl_cspan y, fl_cspan dy,
                                                          fl_span dx) {
   int e = (int)(blockIdx.x * THREADS + threadIdx.x);
