@@ -74,6 +74,10 @@ static void test_lanes_of_one_call(void) {
     const char *width = "width=9";
     CU_ASSERT_EQUAL_FATAL(fl_fixture_open(plain, 1, &width, 0, &run), FEDLANE_OK);
     run->plan.together = together;
+    for (int i = 0; i < run->n_station; i++) {
+      fl_station_close(&run->station[i]);
+      CU_ASSERT_EQUAL_FATAL(fl_station_open(run, i), FEDLANE_OK);
+    }
     while (fedlane_round(run, NULL) == FEDLANE_OK) continue;
     CU_ASSERT_EQUAL(memcmp(want, run->server.w, (size_t)(4 * P)), 0);
     fedlane_close(&run);
