@@ -4,23 +4,29 @@
  * nvcc: everything here is a thin inline wrapper. Host (FL_CUDA_ON_HOST): the same names are given
  * by tests/cuda_on_host, where each thread of a block is a fiber.
  *
- *   FL_KERNEL void name(args)              a kernel; FL_KERNEL_BOUNDS(threads, blocks) void
- * name(args) one of at most `threads` a block, `blocks` resident FL_LAUNCH(kernel, grid, block,
- * shared, stream, args...)   queues it; a template in parentheses FL_LAUNCH_CHECK() the cudaError_t
- * of the launches so far FL_SHARED(type, name, [count])         static shared memory, 16-byte
- * aligned FL_SHARED_DYNAMIC(type, name)          `type *name`: the launch's `shared` bytes,
- * 128-byte aligned; past 48 KB the kernel first needs cudaFuncSetAttribute fl_cp_async16(dst, src,
- * bytes)         16-byte copy global -> shared, bytes (0 .. 16) of it read, the rest zero-filled;
- * completes at a wait; both aligned fl_cp_async4(dst, src, bytes)          the same for 4 bytes (0
- * or 4 read) fl_cp_async_commit(), fl_cp_async_wait<N>()   as cp.async.commit_group / wait_group N
- *   fl_mma_tf32(d, a, b)                   warp-wide m16n8k8: float d[4] += a[4] b[2] (tf32 bits in
- *                                          uint32), fragments as in the PTX manual
- *   fl_mma_bf16(d, a, b)                   warp-wide m16n8k16: float d[4] += a[4] b[2] (bf16 pairs)
- *   fl_tf32(x)                             float to tf32 bits, round to nearest, ties away
- * (cvt.rna) fl_bf16_pair(lo, hi)                   two floats to a packed pair, round to nearest
- * even warp intrinsics (__shfl_*_sync, __ballot_sync, __syncwarp), __syncthreads, atomics on
- * integers, float4 and friends, __ldg, min/max, rsqrtf and the other math functions: CUDA's own
- * names. */
+ *   FL_KERNEL void name(args)      a kernel
+ *   FL_KERNEL_BOUNDS(threads, blocks) void name(args)
+ *                                  one of at most `threads` a block, `blocks` resident
+ *   FL_LAUNCH(kernel, grid, block, shared, stream, args...)
+ *                                  queues it; a template's name is put in parentheses
+ *   FL_LAUNCH_CHECK()              the cudaError_t of the launches so far
+ *   FL_SHARED(type, name, [count]) static shared memory, 16-byte aligned
+ *   FL_SHARED_DYNAMIC(type, name)  type *name: the launch's `shared` bytes, 128-byte aligned; past
+ *                                  48 KB (with the static ones) the kernel first needs
+ *                                  cudaFuncSetAttribute
+ *   fl_cp_async16(dst, src, bytes) 16-byte copy global -> shared, bytes (0 .. 16) of it read, the
+ *                                  rest zero-filled; completes at a wait; both aligned
+ *   fl_cp_async4(dst, src, bytes)  the same for 4 bytes (0 or 4 read)
+ *   fl_cp_async_commit(), fl_cp_async_wait<N>()
+ *                                  as cp.async.commit_group, wait_group N
+ *   fl_mma_tf32(d, a, b)           warp-wide m16n8k8: float d[4] += a[4] b[2] (tf32 bits in
+ *                                  uint32), fragments as in the PTX manual
+ *   fl_mma_bf16(d, a, b)           warp-wide m16n8k16: float d[4] += a[4] b[2] (bf16 pairs)
+ *   fl_tf32(x)                     float to tf32 bits, round to nearest, ties away (cvt.rna)
+ *   fl_bf16_pair(lo, hi)           two floats to a packed pair, round to nearest even
+ *
+ * Warp intrinsics (__shfl_*_sync, __ballot_sync, __syncwarp), __syncthreads, atomics on integers,
+ * float4 and friends, __ldg, min and max, rsqrtf and the other math functions: CUDA's own names. */
 #ifndef FL_CUDA_DEVICE_H
 #define FL_CUDA_DEVICE_H
 

@@ -125,20 +125,23 @@ void queue_launch(launch what, const void *kernel, size_t parameters, cudaStream
   uint64_t threads = static_cast<uint64_t>(b.x) * b.y * b.z;
   bool fits = b.x <= 1024 && b.y <= 1024 && b.z <= 64 && threads >= 1 && threads <= 1024 &&
               g.x >= 1 && g.x <= 0x7FFFFFFF && g.y >= 1 && g.y <= 65535 && g.z >= 1 && g.z <= 65535;
+  size_t dynamic = shared_plain;
   what.most = shared_plain;
   {
     std::lock_guard<std::mutex> hold(allowed_lock);
     auto found = allowed.find(kernel);
-    if (found != allowed.end() && found->second > what.most) what.most = found->second;
+    if (found != allowed.end()) {
+      dynamic = found->second;
+      what.most = shared_most();
+    }
   }
   if (!fits) {
     note(cudaErrorInvalidConfiguration);
-  } else if (parameters > 4096 || what.shared > what.most) {
+  } else if (parameters > 4096 || what.shared > dynamic) {
     note(cudaErrorInvalidValue);
   } else if (settings.lost_after > 0 && --settings.lost_after == 0) {
     queue_fault(what.kernel, "the device was lost", stream);
   } else {
-    what.most = what.most > shared_plain ? shared_most() : shared_plain;
     submit(stream, [what](char *sentence, size_t size) { return run_grid(what, sentence, size); });
   }
 }
