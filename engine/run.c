@@ -113,10 +113,6 @@ static fl_status place_stations(fedlane_run *run) {
   run->station = calloc((size_t)run->n_station, sizeof *run->station);
   if (!run->station) return fl_fail(FEDLANE_MEMORY, "no memory for %d devices", run->n_station);
   for (int i = 0; i < run->n_station; i++) FL_TRY(fl_station_open(run, i));
-  for (int i = 0; i < run->n_station; i++) {
-    run->station[i].source.crop = (int)run->config->data.crop;
-    run->station[i].source.flip = run->config->data.flip;
-  }
   return fl_store_open(&run->store, run->people.n, run->algorithm->n_client_slot * run->server.P,
                        run->config->general.output);
 }

@@ -97,7 +97,9 @@ static fl_status place_source(const fedlane_run *run, fl_station *s) {
                         .bytes = d->bytes,
                         .n_target = d->n_target,
                         .shift = d->shift,
-                        .scale = d->scale};
+                        .scale = d->scale,
+                        .crop = (int)run->config->data.crop,
+                        .flip = run->config->data.flip};
   FL_TRY(resident(ops, dev, d->x, n * fl_image_size(d->image) * (d->bytes ? 1 : 4), &source->x));
   FL_TRY(resident(ops, dev, d->label, 4 * n, &source->label));
   return resident(ops, dev, d->target, 4 * n * d->n_target, &source->target);

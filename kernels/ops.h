@@ -255,6 +255,12 @@ typedef struct fl_ops {
    * acc, unit: (host) [n_acc]. */
   fl_status (*unmix)(fl_dev *d, int64_t n, int n_acc, const int64_t *const *acc, const double *unit,
                      float *out);
+
+  /* --- optional ---------------------------------------------------------------------------- */
+  /* dense_bwd_data, then dense_bwd_weights, with one pass over the weights: gw may be w. The same
+   * bits as the two calls. NULL: the walker makes the two calls. */
+  fl_status (*dense_bwd)(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy, fl_cspan w,
+                         fl_span dx, fl_coef scale, fl_span gw, fl_span gbias);
 } fl_ops;
 
 #ifdef __cplusplus

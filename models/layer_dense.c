@@ -51,6 +51,14 @@ static fl_status back_weights(const fl_pass *p) {
                                    fl_const(p->x), fl_const(p->dy), p->scale, p->gw, p->gbias);
 }
 
+static fl_status back(const fl_pass *p) {
+  if (p->ops->dense_bwd)
+    return p->ops->dense_bwd(p->dev, p->b, p->node->in.channels, p->node->layer.out, fl_const(p->x),
+                             fl_const(p->dy), p->w, p->dx, p->scale, p->gw, p->gbias);
+  FL_TRY(back_data(p));
+  return back_weights(p);
+}
+
 const fl_kind_record fl_layer_dense = {
     .record = {.name = "dense",
                .help = "every output feature from every input feature, with bias",
@@ -64,4 +72,5 @@ const fl_kind_record fl_layer_dense = {
     .forward = forward,
     .back_data = back_data,
     .back_weights = back_weights,
+    .back = back,
 };

@@ -63,6 +63,7 @@ struct fl_kind_record {
   fl_status (*forward)(const fl_pass *p);
   fl_status (*back_data)(const fl_pass *p);    /* writes dx; NULL: dx is dy for every input */
   fl_status (*back_weights)(const fl_pass *p); /* adds to gw and gbias; NULL: no tensors */
+  fl_status (*back)(const fl_pass *p);         /* both, where that is faster; NULL: it is not */
 };
 
 extern const fl_kind_record fl_layer_conv, fl_layer_dense, fl_layer_max_pool, fl_layer_avg_pool,

@@ -72,6 +72,14 @@ static fl_status gradient(const walk *k, fl_pass *p, int input, bool first) {
   return k->ops->axpby(k->dev, k->b.C, n, fl_all(1), fl_const(from), fl_all(first ? 0 : 1), to);
 }
 
+/* Aims the gradients of p's layer's tensors at the sink. */
+static void aim(const walk *k, fl_pass *p, const fl_sink *sink) {
+  const fl_tensor *t = &k->model->tensor[p->node->tensor];
+  p->scale = sink->scale;
+  p->gw = part(sink->at, t[0].at);
+  if (p->node->n_tensor > 1) p->gbias = part(sink->at, t[1].at);
+}
+
 /* Sends the gradients of p's layer's tensors to the sink. */
 static fl_status tensors_to(const walk *k, fl_pass *p, const fl_sink *sink) {
   const fl_node *n = p->node;
@@ -84,10 +92,15 @@ static fl_status tensors_to(const walk *k, fl_pass *p, const fl_sink *sink) {
     FL_TRY(k->ops->step(k->dev, k->b.C, count, (fl_cspan){NULL, 0}, sink->lr, sink->n_term, term,
                         part(sink->at, t->at)));
   }
-  p->scale = sink->scale;
-  p->gw = part(sink->at, t[0].at);
-  if (n->n_tensor > 1) p->gbias = part(sink->at, t[1].at);
+  aim(k, p, sink);
   return n->kind->back_weights(p);
+}
+
+/* Whether a layer may take both halves of its way back at once: it has them, its data gradient is
+ * the first of its input, and no term has to come between them. */
+static bool takes_both(const fl_node *n, const fl_sink *sink) {
+  bool terms = sink->fused && sink->n_term > 0;
+  return n->kind->back && n->dx && n->first && !terms;
 }
 
 fl_status fl_model_backward(const fl_model *model, const fl_ops *ops, fl_dev *dev, fl_batch b,
@@ -99,6 +112,12 @@ fl_status fl_model_backward(const fl_model *model, const fl_ops *ops, fl_dev *de
   for (int i = model->n_layer - 1; i >= 0; i--) {
     fl_pass p = pass_of(&k, i);
     p.dy = act_at(&k, model->train.at[i + 1].grad);
+    if (takes_both(p.node, sink)) {
+      p.dx = act_at(&k, model->train.at[p.node->x].grad);
+      aim(&k, &p, sink);
+      FL_TRY(p.node->kind->back(&p));
+      continue;
+    }
     if (p.node->dx) FL_TRY(gradient(&k, &p, p.node->x, p.node->first));
     if (p.node->dskip) FL_TRY(gradient(&k, &p, p.node->skip, p.node->first_skip));
     if (p.node->n_tensor > 0) FL_TRY(tensors_to(&k, &p, sink));

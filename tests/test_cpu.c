@@ -78,11 +78,11 @@ static void compute(float *out) {
   fl_cpu_conv_bwd_weights(d, b, &s, (fl_cspan){x, 0}, (fl_cspan){y, 0}, fl_all(1), (fl_span){at, 0},
                           (fl_span){at + 5 * 32 * 25, 0});
   at += 5 * 32 * 25 + 32;
-  fl_nn_gemm(false, true, 9, 40, 300, 1, a, v, 0, at);
+  fl_nn_gemm(9, 40, 300, 1, (fl_matrix){a, 300, false}, (fl_matrix){v, 300, true}, 0, at, 40);
   at += 9 * 40;
-  fl_nn_gemm(false, false, 9, 300, 40, 1, e, v, 0, at);
+  fl_nn_gemm(9, 300, 40, 1, (fl_matrix){e, 40, false}, (fl_matrix){v, 300, false}, 0, at, 300);
   at += 9 * 300;
-  fl_nn_gemm(true, false, 40, 300, 9, 1, e, a, 0, at);
+  fl_nn_gemm(40, 300, 9, 1, (fl_matrix){e, 40, true}, (fl_matrix){a, 300, false}, 0, at, 300);
   free(x), free(y), free(w), free(a), free(e), free(v);
   fl_cpu_ops.close(&d);
 }
@@ -226,6 +226,31 @@ static void only_fp32(void) {
   CU_ASSERT_PTR_NULL(d);
 }
 
+/* One pass over weights that change under it gives the bits of the two passes. */
+static void dense_goes_back_at_once(void) {
+  enum { I = 2500, O = 7, B = 10 };
+  fl_dev *d = device();
+  fl_batch b = {1, B, &(int32_t){7}};
+  float *x = noise(B * I, 1), *dy = noise(B * O, 2), *w = noise(O * I, 3), *once = noise(O * I, 3);
+  float *dx[2] = {noise(B * I, 4), noise(B * I, 4)}, bias[2][O] = {{0}};
+  memset(dy + 7 * O, 0, (B - 7) * O * sizeof *dy);
+  fl_span none = {0};
+  for (int part = 0; part < 2; part++) { /* with and without a bias */
+    fl_span gbias[2] = {part ? none : (fl_span){bias[0], 0}, part ? none : (fl_span){bias[1], 0}};
+    fl_cspan xs = {x, 0}, dys = {dy, 0};
+    fl_cpu_dense_bwd_data(d, b, I, O, dys, (fl_cspan){w, 0}, (fl_span){dx[0], 0});
+    fl_cpu_dense_bwd_weights(d, b, I, O, xs, dys, fl_all(-0.1), (fl_span){w, 0}, gbias[0]);
+    fl_cpu_dense_bwd(d, b, I, O, xs, dys, (fl_cspan){once, 0}, (fl_span){dx[1], 0}, fl_all(-0.1),
+                     (fl_span){once, 0}, gbias[1]);
+    CU_ASSERT_EQUAL(memcmp(w, once, O * I * sizeof *w), 0);
+    CU_ASSERT_EQUAL(memcmp(dx[0], dx[1], 7 * I * sizeof *w), 0);
+    CU_ASSERT_EQUAL(memcmp(bias[0], bias[1], sizeof bias[0]), 0);
+  }
+  CU_ASSERT_NOT_EQUAL(bias[0][0], 0);
+  free(x), free(dy), free(w), free(once), free(dx[0]), free(dx[1]);
+  fl_cpu_ops.close(&d);
+}
+
 static const fl_test tests[] = {
     {"no model gets a slow kernel", no_model_gets_a_slow_kernel},
     {"primitives are made once", primitives_are_made_once},
@@ -233,6 +258,7 @@ static const fl_test tests[] = {
     {"four batch sizes are enough", four_batch_sizes_are_enough},
     {"winograd agrees with onednn", winograd_agrees_with_onednn},
     {"dense has no edges", dense_has_no_edges},
+    {"dense goes back at once", dense_goes_back_at_once},
     {"words are the stream", words_are_the_stream},
     {"memory is aligned and bounded", memory_is_aligned_and_bounded},
     {"only fp32", only_fp32},

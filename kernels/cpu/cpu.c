@@ -20,6 +20,7 @@ const fl_ops fl_cpu_ops = {
     .dense_fwd = fl_cpu_dense_fwd,
     .dense_bwd_data = fl_cpu_dense_bwd_data,
     .dense_bwd_weights = fl_cpu_dense_bwd_weights,
+    .dense_bwd = fl_cpu_dense_bwd,
     .conv_fwd = fl_cpu_conv_fwd,
     .conv_bwd_data = fl_cpu_conv_bwd_data,
     .conv_bwd_weights = fl_cpu_conv_bwd_weights,

@@ -74,9 +74,15 @@ fl_status fl_nn_conv_get(fl_nn *nn, fl_pass pass, int rows, bool bias, const fl_
 fl_status fl_nn_conv_run(fl_nn *nn, fl_nn_conv *conv, float *x, float *w, float *bias, float *y);
 /* oneDNN's name for the chosen implementation, such as "jit:avx512_core". */
 const char *fl_nn_conv_name(const fl_nn_conv *conv);
-/* c[m, n] = alpha * op(a) op(b) + beta * c, row-major; turn_a: a is [k, m], turn_b: b is [n, k]. */
-fl_status fl_nn_gemm(bool turn_a, bool turn_b, int64_t m, int64_t n, int64_t k, float alpha,
-                     const float *a, const float *b, float beta, float *c);
+/* A matrix in memory: rows `step` floats apart; turned: its transpose is meant. */
+typedef struct fl_matrix {
+  const float *at;
+  int64_t step;
+  bool turned;
+} fl_matrix;
+/* c[m, n] = alpha * a[m, k] b[k, n] + beta * c, row-major, rows of c `step` floats apart. */
+fl_status fl_nn_gemm(int64_t m, int64_t n, int64_t k, float alpha, fl_matrix a, fl_matrix b,
+                     float beta, float *c, int64_t step);
 
 /* winograd.c: 3x3 convolutions with stride 1 between vectors of 16 channels. */
 /* Whether the functions below take this window and are the fastest way. */
@@ -114,6 +120,8 @@ fl_status fl_cpu_dense_bwd_data(fl_dev *d, fl_batch b, int I, int O, fl_cspan dy
                                 fl_span dx);
 fl_status fl_cpu_dense_bwd_weights(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
                                    fl_coef scale, fl_span gw, fl_span gbias);
+fl_status fl_cpu_dense_bwd(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy, fl_cspan w,
+                           fl_span dx, fl_coef scale, fl_span gw, fl_span gbias);
 
 fl_status fl_cpu_conv_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x, fl_cspan w,
                           fl_cspan bias, fl_span y);

@@ -80,22 +80,45 @@ fl_status fl_cpu_dense_fwd(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_c
       chunk_fwd(rows, I, O, fl_lane(x, c), fl_lane(w, c), added, sum, fl_lane_out(y, c));
       continue;
     }
-    FL_TRY(
-        fl_nn_gemm(false, true, rows, O, I, 1, fl_lane(x, c), fl_lane(w, c), 0, fl_lane_out(y, c)));
+    fl_matrix xs = {fl_lane(x, c), I, false}, ws = {fl_lane(w, c), I, true};
+    FL_TRY(fl_nn_gemm(rows, O, I, 1, xs, ws, 0, fl_lane_out(y, c), O));
     if (added) add_bias(rows, O, added, fl_lane_out(y, c));
   }
   return FEDLANE_OK;
 }
 
+/* Columns of the weights that stay in the cache between the two halves of the way back. */
+enum { COLUMNS = 2048 };
+
+/* One lane's way back over its weights, columns by columns: first dx[rows, I] = dy w, then
+ * gw += scale * dy' x, which may change w. dx NULL, gw NULL: that half is not wanted. */
+static fl_status lane_bwd(int rows, int64_t I, int64_t O, const float *x, const float *dy,
+                          const float *w, float *dx, float scale, float *gw) {
+  fl_matrix dys = {dy, O, false}, turned = {dy, O, true};
+  for (int64_t k = 0; rows > 0 && k < I; k += COLUMNS) {
+    int64_t n = I - k < COLUMNS ? I - k : COLUMNS;
+    if (dx) FL_TRY(fl_nn_gemm(rows, n, O, 1, dys, (fl_matrix){w + k, I, false}, 0, dx + k, I));
+    if (gw)
+      FL_TRY(fl_nn_gemm(O, n, rows, scale, turned, (fl_matrix){x + k, I, false}, 1, gw + k, I));
+  }
+  return FEDLANE_OK;
+}
+
+/* gbias += scale * column sums of dy. */
+static void lane_bwd_bias(int rows, int O, const float *dy, float scale, float *gbias) {
+  for (int o = 0; o < O; o++) {
+    float sum = 0;
+    for (int row = 0; row < rows; row++) sum += dy[(int64_t)row * O + o];
+    gbias[o] += scale * sum;
+  }
+}
+
 fl_status fl_cpu_dense_bwd_data(fl_dev *d, fl_batch b, int I, int O, fl_cspan dy, fl_cspan w,
                                 fl_span dx) {
   (void)d;
-  for (int c = 0; c < b.C; c++) {
-    int rows = fl_rows_used(b, c);
-    if (rows == 0) continue;
-    FL_TRY(fl_nn_gemm(false, false, rows, I, O, 1, fl_lane(dy, c), fl_lane(w, c), 0,
-                      fl_lane_out(dx, c)));
-  }
+  for (int c = 0; c < b.C; c++)
+    FL_TRY(lane_bwd(fl_rows_used(b, c), I, O, NULL, fl_lane(dy, c), fl_lane(w, c),
+                    fl_lane_out(dx, c), 0, NULL));
   return FEDLANE_OK;
 }
 
@@ -105,14 +128,22 @@ fl_status fl_cpu_dense_bwd_weights(fl_dev *d, fl_batch b, int I, int O, fl_cspan
   for (int c = 0; c < b.C; c++) {
     int rows = fl_rows_used(b, c);
     float factor = fl_coef_at(scale, c);
-    const float *dys = fl_lane(dy, c);
-    if (rows == 0) continue;
-    FL_TRY(fl_nn_gemm(true, false, O, I, rows, factor, dys, fl_lane(x, c), 1, fl_lane_out(gw, c)));
-    for (int o = 0; gbias.at && o < O; o++) {
-      float sum = 0;
-      for (int row = 0; row < rows; row++) sum += dys[(int64_t)row * O + o];
-      fl_lane_out(gbias, c)[o] += factor * sum;
-    }
+    FL_TRY(lane_bwd(rows, I, O, fl_lane(x, c), fl_lane(dy, c), NULL, NULL, factor,
+                    fl_lane_out(gw, c)));
+    if (gbias.at) lane_bwd_bias(rows, O, fl_lane(dy, c), factor, fl_lane_out(gbias, c));
+  }
+  return FEDLANE_OK;
+}
+
+fl_status fl_cpu_dense_bwd(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy, fl_cspan w,
+                           fl_span dx, fl_coef scale, fl_span gw, fl_span gbias) {
+  (void)d;
+  for (int c = 0; c < b.C; c++) {
+    int rows = fl_rows_used(b, c);
+    float factor = fl_coef_at(scale, c);
+    FL_TRY(lane_bwd(rows, I, O, fl_lane(x, c), fl_lane(dy, c), fl_lane(w, c), fl_lane_out(dx, c),
+                    factor, fl_lane_out(gw, c)));
+    if (gbias.at) lane_bwd_bias(rows, O, fl_lane(dy, c), factor, fl_lane_out(gbias, c));
   }
   return FEDLANE_OK;
 }

@@ -404,11 +404,11 @@ fl_status fl_nn_conv_run(fl_nn *nn, fl_nn_conv *conv, float *x, float *w, float 
 
 const char *fl_nn_conv_name(const fl_nn_conv *conv) { return conv->name; }
 
-fl_status fl_nn_gemm(bool turn_a, bool turn_b, int64_t m, int64_t n, int64_t k, float alpha,
-                     const float *a, const float *b, float beta, float *c) {
+fl_status fl_nn_gemm(int64_t m, int64_t n, int64_t k, float alpha, fl_matrix a, fl_matrix b,
+                     float beta, float *c, int64_t step) {
   int threads = serial_begin();
-  dnnl_status_t status = dnnl_sgemm(turn_a ? 'T' : 'N', turn_b ? 'T' : 'N', m, n, k, alpha, a,
-                                    turn_a ? m : k, b, turn_b ? k : n, beta, c, n);
+  dnnl_status_t status = dnnl_sgemm(a.turned ? 'T' : 'N', b.turned ? 'T' : 'N', m, n, k, alpha,
+                                    a.at, a.step, b.at, b.step, beta, c, step);
   serial_end(threads);
   NN_TRY(status);
   return FEDLANE_OK;
