@@ -81,20 +81,13 @@ static void test_runs_as_on_the_cpu(void) {
   }
 }
 
-static void test_widths_and_devices_are_invisible(void) {
+static void test_widths_are_invisible(void) {
   const fl_ops *ops = gpu();
-  const char *why = "";
-  char text[2048], all[64], one[64];
+  char text[2048];
   if (!ops) return;
   snprintf(text, sizeof text, "device: %s\n%s", ops->record.name, plain);
-  device_line(all, sizeof all, ops, ":all");
-  device_line(one, sizeof one, ops, "");
   fl_fixture_same(text, "width=1", "width=3");
   fl_fixture_same(text, "width=1", "");
-  if (ops->count(&why) > 1)
-    fl_fixture_same(text, one, all);
-  else
-    printf("skipped: one GPU alone: several were not compared\n");
 }
 
 static void test_lower_precision_learns_the_same(void) {
@@ -154,6 +147,14 @@ static void test_devices_that_are_named(void) {
     fl_devices_close(&d);
   }
   fl_host_defaults();
+}
+
+static void test_a_run_takes_one_gpu(void) {
+  const char *device = "device=cuda-on-host:all";
+  fedlane_run *run = NULL;
+  CU_ASSERT_EQUAL(fl_fixture_open(plain, 1, &device, 0, &run), FEDLANE_UNSUPPORTED);
+  CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), "names 2 GPUs; a run works on one"));
+  CU_ASSERT_PTR_NULL(run);
 }
 
 static void test_machines_without_a_fit_gpu(void) {
@@ -216,11 +217,12 @@ static void test_little_memory_takes_more_waves(void) {
 
 static const fl_test tests[] = {
     {"runs as on the cpu", test_runs_as_on_the_cpu},
-    {"widths and devices are invisible", test_widths_and_devices_are_invisible},
+    {"widths are invisible", test_widths_are_invisible},
     {"lower precision learns the same", test_lower_precision_learns_the_same},
     {"what device may say", test_what_device_may_say},
 #ifdef FL_CUDA_ON_HOST
     {"devices that are named", test_devices_that_are_named},
+    {"a run takes one GPU", test_a_run_takes_one_gpu},
     {"machines without a fit GPU", test_machines_without_a_fit_gpu},
     {"a device lost in a round", test_a_device_lost_in_a_round},
     {"little memory takes more waves", test_little_memory_takes_more_waves},
