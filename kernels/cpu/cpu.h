@@ -84,6 +84,12 @@ typedef struct fl_matrix {
 fl_status fl_nn_gemm(int64_t m, int64_t n, int64_t k, float alpha, fl_matrix a, fl_matrix b,
                      float beta, float *c, int64_t step);
 
+/* dense_back.c: for few rows, dx[rows, I] = dy w, and then gw += scale * dy' x, where gw may be w.
+ * dx NULL (w is not read then), gw NULL (x is not): that half is not wanted. The halves together
+ * give the bits of one after the other. */
+void fl_cpu_dense_back(int rows, int64_t I, int64_t O, const float *x, const float *dy,
+                       const float *w, float *dx, float scale, float *gw);
+
 /* winograd.c: 3x3 convolutions with stride 1 between vectors of 16 channels. */
 /* Whether the functions below take this window and are the fastest way. */
 bool fl_wino_fits(const fl_window *s);

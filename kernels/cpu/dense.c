@@ -95,7 +95,11 @@ enum { COLUMNS = 2048 };
 static fl_status lane_bwd(int rows, int64_t I, int64_t O, const float *x, const float *dy,
                           const float *w, float *dx, float scale, float *gw) {
   fl_matrix dys = {dy, O, false}, turned = {dy, O, true};
-  for (int64_t k = 0; rows > 0 && k < I; k += COLUMNS) {
+  if (rows <= CHUNK) {
+    fl_cpu_dense_back(rows, I, O, x, dy, w, dx, scale, gw);
+    return FEDLANE_OK;
+  }
+  for (int64_t k = 0; k < I; k += COLUMNS) {
     int64_t n = I - k < COLUMNS ? I - k : COLUMNS;
     if (dx) FL_TRY(fl_nn_gemm(rows, n, O, 1, dys, (fl_matrix){w + k, I, false}, 0, dx + k, I));
     if (gw)
