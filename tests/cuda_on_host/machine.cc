@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdarg>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <utility>
@@ -76,11 +77,11 @@ static uint64_t roll() {
 
 void poison(void *at, size_t bytes) {
   /* Ones in the upper 13 bits: a NaN as float and as double, and no index anybody means. */
-  const uint32_t word = 0xFFF80000u | static_cast<uint32_t>(roll() & 0x7FFFF);
+  uint32_t word = 0xFFF80000u | static_cast<uint32_t>(roll() & 0x7FFFF), block[64];
+  std::fill(std::begin(block), std::end(block), word);
   char *to = static_cast<char *>(at);
-  size_t whole = bytes / sizeof word * sizeof word;
-  for (size_t i = 0; i < whole; i += sizeof word) memcpy(to + i, &word, sizeof word);
-  memcpy(to + whole, &word, bytes - whole);
+  for (size_t done = 0; done < bytes; done += sizeof block)
+    memcpy(to + done, block, std::min(sizeof block, bytes - done));
 }
 
 /* --- order --------------------------------------------------------------------------------- */
@@ -167,12 +168,15 @@ void fault(place where, const char *format, ...) {
   m.failed = true;
   m.now->self.away = true;
   fiber_leave(&m.now->self, &m.outside);
+  abort();
 }
 
 /* --- meeting ------------------------------------------------------------------------------- */
+static bool same_text(const char *a, const char *b) { return a == b || strcmp(a, b) == 0; }
+
 static void same_place(const thread *a, const thread *b) {
-  if (a->where.line == b->where.line && !strcmp(a->where.file, b->where.file) &&
-      a->mask == b->mask && !strcmp(a->what, b->what))
+  if (a->where.line == b->where.line && same_text(a->where.file, b->where.file) &&
+      a->mask == b->mask && same_text(a->what, b->what))
     return;
   char first[200], second[200];
   describe(a, first, sizeof first);
