@@ -5,16 +5,13 @@
 
 #include "run.h"
 
-/* On a host backend lanes wait for their mix only to share the pass over the accumulator. */
-enum { HOST_WIDTH = 8 };
-
 static int widest(const fedlane_run *run) {
   int cohort = (int)run->config->train.cohort, n = run->n_station;
   if (run->config->general.width > 0)
     return run->config->general.width < cohort ? (int)run->config->general.width : cohort;
   int share = (cohort + n - 1) / n;
-  if (!run->devices.ops->host) return share;
-  return share < HOST_WIDTH ? share : HOST_WIDTH;
+  int call = run->devices.together; /* a lane's update is mixed while it is still in the cache */
+  return call > 0 && call < share ? call : share;
 }
 
 fl_status fl_plan_make(fedlane_run *run) {
