@@ -99,9 +99,7 @@ static fl_status open_server(fedlane_run *run) {
 
 static fl_status open_stations(fedlane_run *run) {
   const fl_config *c = run->config;
-  fl_precision precision = c->general.precision_choice > 0
-                               ? (fl_precision)(c->general.precision_choice - 1)
-                               : FL_MATH_FP32;
+  fl_precision precision = (fl_precision)(c->general.precision_choice - 1); /* auto comes first */
   FL_TRY(fl_devices_open(c->general.device, precision, (int)c->general.threads, &run->devices));
   run->n_station = run->devices.n;
   if (run->n_station > 1 && !run->devices.ops->host)

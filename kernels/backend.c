@@ -109,6 +109,7 @@ fl_status fl_devices_open(const char *device, fl_precision precision, int thread
     for (int i = 0; i < n; i++) index[i] = i;
   }
   out->together = out->ops->host ? 1 : 0;
+  if (precision == FL_MATH_AUTO) precision = out->ops->host ? FL_MATH_FP32 : FL_MATH_TF32;
   for (int i = 0; i < n; i++) {
     fl_dev_options options = {index[i], precision};
     fl_status status = out->ops->open(&options, &out->dev[i]);

@@ -130,7 +130,13 @@ typedef struct fl_dev_options {
   int index;     /* which device of its kind, from 0; on the CPU: which worker thread */
   int precision; /* fl_precision */
 } fl_dev_options;
-typedef enum fl_precision { FL_MATH_FP32, FL_MATH_TF32, FL_MATH_BF16 } fl_precision;
+/* AUTO is only asked of fl_devices_open: fp32 on a CPU, tf32 on a GPU. */
+typedef enum fl_precision {
+  FL_MATH_AUTO = -1,
+  FL_MATH_FP32,
+  FL_MATH_TF32,
+  FL_MATH_BF16
+} fl_precision;
 
 typedef struct fl_ops {
   fl_record record; /* name as in `device:` */

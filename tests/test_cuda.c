@@ -88,6 +88,7 @@ static void test_widths_are_invisible(void) {
   snprintf(text, sizeof text, "device: %s\n%s", ops->record.name, plain);
   fl_fixture_same(text, "width=1", "width=2");
   fl_fixture_same(text, "width=1", "");
+  fl_fixture_same(text, "precision=auto", "precision=tf32");
 }
 
 static void test_lower_precision_learns_the_same(void) {
