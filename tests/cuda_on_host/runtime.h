@@ -128,8 +128,7 @@ void queue_kernel(const char *name, void (*kernel)(P...), dim3 grid, dim3 block,
   launch what = {name, grid, block, shared, 0, [kernel, kept] { std::apply(kernel, kept); }};
   size_t parameters = (sizeof(P) + ... + 0);
   bool elsewhere = std::apply(
-      [stream](const P &...p) { return (names_elsewhere(&p, sizeof p, stream) || ... || false); },
-      kept);
+      [=](const P &...p) { return (names_elsewhere(&p, sizeof p, stream) || ... || false); }, kept);
   if (elsewhere) return queue_fault(name, "a parameter points to another device's memory", stream);
   queue_launch(std::move(what), reinterpret_cast<const void *>(kernel), parameters, stream);
 }
