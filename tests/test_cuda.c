@@ -1,5 +1,5 @@
 /* Whole runs on a GPU, or on cuda-on-host in builds that have it: the same weights as the CPU
- * gives, the same bits for any wave width and number of devices, and what cannot be opened said
+ * gives, the same bits for any wave width, and what cannot be opened said
  * plainly. */
 #include <math.h>
 #include <stdio.h>
