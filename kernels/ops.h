@@ -262,11 +262,49 @@ typedef struct fl_ops {
   fl_status (*unmix)(fl_dev *d, int64_t n, int n_acc, const int64_t *const *acc, const double *unit,
                      float *out);
 
-  /* --- optional ---------------------------------------------------------------------------- */
+  /* --- optional: NULL where a backend has no faster way than the slots above ---------------- */
   /* dense_bwd_data, then dense_bwd_weights, with one pass over the weights: gw may be w. The same
-   * bits as the two calls. NULL: the walker makes the two calls. */
+   * bits as the two calls. */
   fl_status (*dense_bwd)(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy, fl_cspan w,
                          fl_span dx, fl_coef scale, fl_span gw, fl_span gbias);
+  /* A block of layers: a convolution, relu, and max pooling before or after the relu. pool: its
+   * window over the convolution's output, always 2 x 2 with stride 2 and no padding; NULL: none. y:
+   * what the last of them leaves. mask: bytes, one an element of y and in its order, [B, elements];
+   * the stride is in floats as ever: 0 .. 3 the place of the largest in its window in scan order, 4
+   * where it is not positive. Not written without pooling. The same bits as the separate slots. */
+  fl_status (*conv_relu_fwd)(fl_dev *d, fl_batch b, const fl_window *s, const fl_window *pool,
+                             fl_cspan x, fl_cspan w, fl_cspan bias, fl_span y, fl_span mask);
+  /* The way back through the relu and the pooling of such a block: dx is the gradient of the
+   * convolution's output. */
+  fl_status (*pool_relu_bwd)(fl_dev *d, fl_batch b, const fl_window *pool, fl_cspan mask,
+                             fl_cspan dy, fl_span dx);
+  /* conv_bwd_data, then 0 where x, the convolution's input, is not positive: the way back through
+   * a relu that stands before it. */
+  fl_status (*conv_bwd_data_relu)(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan dy,
+                                  fl_cspan w, fl_cspan x, fl_span dx);
+  /* Size and health of the product that dense_bwd_weights would add with scale 1, x'dy [O, I] over
+   * a lane's rows, without forming it. out[c], (device) [C]: sum2 through the Gram matrices of x
+   * and dy; peak: a bound, the largest norm of a column of x times that of dy, +infinity when any
+   * element is not finite. */
+  fl_status (*product_measure)(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
+                               fl_measure *out);
+  /* `mix` of that product, without forming it: acc[c] [O, I]. A lane's integers do not depend on
+   * the other lanes; lanes with factor 0 are left out. */
+  fl_status (*product_mix)(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
+                           const double *factor, int64_t *const *acc);
+  /* Recording: between record and play work is kept instead of queued; play queues it as a whole.
+   * key names what is recorded: when *known comes back true, the same work (the same slots with the
+   * same arguments) was recorded under this key before, and nothing is to be queued before play. No
+   * copies between host and device while recording. */
+  fl_status (*record)(fl_dev *d, uint64_t key, bool *known);
+  fl_status (*play)(fl_dev *d);
+  /* Several devices, from one thread while the others rest: x[0] = the sum of x[k], n integers on
+   * device k each; and x[k] = x[0] for n floats. (host) arrays of n_dev. Both return when it is
+   * done. */
+  fl_status (*gather64)(int n_dev, fl_dev *const *dev, int64_t n, int64_t *const *x);
+  fl_status (*spread)(int n_dev, fl_dev *const *dev, int64_t n, float *const *x);
+  /* Joules that the device has used since some fixed moment; UNSUPPORTED where nothing counts. */
+  fl_status (*energy)(fl_dev *d, double *joules);
 } fl_ops;
 
 #ifdef __cplusplus
