@@ -292,11 +292,11 @@ typedef struct fl_ops {
    * the other lanes; lanes with factor 0 are left out. */
   fl_status (*product_mix)(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
                            const double *factor, int64_t *const *acc);
-  /* Recording: between record and play work is kept instead of queued; play queues it as a whole.
+  /* Recording: between capture and play work is kept instead of queued; play queues it as a whole.
    * key names what is recorded: when *known comes back true, the same work (the same slots with the
    * same arguments) was recorded under this key before, and nothing is to be queued before play. No
    * copies between host and device while recording. */
-  fl_status (*record)(fl_dev *d, uint64_t key, bool *known);
+  fl_status (*capture)(fl_dev *d, uint64_t key, bool *known);
   fl_status (*play)(fl_dev *d);
   /* Several devices, from one thread while the others rest: x[0] = the sum of x[k], n integers on
    * device k each; and x[k] = x[0] for n floats. (host) arrays of n_dev. Both return when it is
