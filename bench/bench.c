@@ -18,11 +18,9 @@ static bool read_option(fl_bench_options *o, const char *name, const char *value
   struct {
     const char *name, **text;
     int *number;
-  } known[] = {{"--workload", &o->workload, NULL},
-               {"--device", &o->device, NULL},
-               {"--json", &o->json, NULL},
-               {"--rounds", NULL, &o->rounds},
-               {"--threads", NULL, &o->threads}};
+  } known[] = {{"--workload", &o->workload, NULL}, {"--device", &o->device, NULL},
+               {"--json", &o->json, NULL},         {"--to", &o->to, NULL},
+               {"--rounds", NULL, &o->rounds},     {"--threads", NULL, &o->threads}};
   for (int i = 0; i < FL_COUNT(known); i++) {
     if (strcmp(name, known[i].name) != 0 || !value) continue;
     if (known[i].text)
@@ -38,29 +36,40 @@ static int run(int argc, char **argv) {
   static const struct {
     const char *name;
     fl_status (*run)(const fl_bench_options *options);
-  } benches[] = {{"round", fl_bench_round}, {"ops", fl_bench_ops}};
+  } benches[] = {{"round", fl_bench_round}, {"ops", fl_bench_ops}, {"export", fl_bench_export}};
   fl_bench_options o = {.workload = "a1", .device = "auto"};
-  if (argc < 1) return fl_cli_misuse(&fl_command_bench, "say what to measure: round or ops");
-  for (int i = 1; i < argc; i += 2)
-    if (!read_option(&o, argv[i], i + 1 < argc ? argv[i + 1] : NULL))
-      return fl_cli_misuse(&fl_command_bench, "'%s' is unknown or lacks its value", argv[i]);
+  int at = 1;
+  if (argc < 1) return fl_cli_misuse(&fl_command_bench, "say what: round, ops or export");
+  for (; at < argc && argv[at][0] == '-'; at += 2)
+    if (!read_option(&o, argv[at], at + 1 < argc ? argv[at + 1] : NULL))
+      return fl_cli_misuse(&fl_command_bench, "'%s' is unknown or lacks its value", argv[at]);
+  o.override = (const char *const *)argv + at;
+  o.n_override = argc > at ? argc - at : 0;
+  for (int i = 0; i < o.n_override; i++)
+    if (!strchr(o.override[i], '='))
+      return fl_cli_misuse(&fl_command_bench, "'%s' is not of the form key.path=value",
+                           o.override[i]);
   for (int i = 0; i < FL_COUNT(benches); i++) {
     if (strcmp(argv[0], benches[i].name) != 0) continue;
     fl_status status = benches[i].run(&o);
     return status == FEDLANE_OK ? FL_EXIT_DONE : fl_cli_failure(status);
   }
-  return fl_cli_misuse(&fl_command_bench, "there is no bench '%s'; there are round and ops",
+  return fl_cli_misuse(&fl_command_bench, "there is no bench '%s'; there are round, ops and export",
                        argv[0]);
 }
 
 const fl_command fl_command_bench = {
     .name = "bench",
-    .usage = "round|ops [--workload NAME] [--rounds N] [--threads N] [--device D] [--json FILE]",
+    .usage =
+        "round|ops|export [--workload NAME] [--rounds N] [--threads N] [--device D] "
+        "[--json FILE] [--to FOLDER] [key.path=value ...]",
     .help = "measures speed on the public workloads, or op by op",
     .details =
-        "round  trains a workload and prints images/s, GFLOP/s and the share of the machine's\n"
-        "       own matrix-product peak; workloads: a1 (default), a5, a8, mlp\n"
-        "ops    times each op on the shapes of workload a1\n"
+        "round   trains a workload and prints images/s, GFLOP/s and the share of the machine's\n"
+        "        own matrix-product peak; workloads: a1 (default), a2, a5, a8, mlp, memory,\n"
+        "        population\n"
+        "ops     times each op on the shapes of workload a1\n"
+        "export  writes a workload as files, so that other systems can do the same work\n"
         "\n"
         "examples\n"
         "  fedlane bench round --workload a1\n"

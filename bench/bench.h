@@ -7,8 +7,10 @@
 #include "run.h"
 
 typedef struct fl_bench_options {
-  const char *workload, *device, *json; /* json: file for the figures; NULL: none */
-  int rounds, threads;                  /* 0: the workload's own; all cores */
+  const char *workload, *device, *json, *to; /* file for figures, folder for exports; NULL: none */
+  int rounds, threads;                       /* 0: the workload's own; all cores */
+  const char *const *override;               /* [n_override] "key.path=value" */
+  int n_override;
 } fl_bench_options;
 
 /* A workload: one of the public settings that systems are compared on. */
@@ -18,8 +20,11 @@ typedef struct fl_workload {
   int rounds;         /* measured when nothing else is asked */
 } fl_workload;
 
-extern const fl_workload fl_workloads[];
-extern const int fl_n_workload;
+/* Errors: USAGE with the names that there are. */
+fl_status fl_workload_find(const char *name, const fl_workload **out);
+/* A run of the workload with the overrides; close it with fedlane_close(). */
+fl_status fl_workload_open(const fl_workload *w, const fl_bench_options *o, int rounds,
+                           fedlane_run **out);
 
 double fl_seconds(void); /* a monotonic clock */
 
@@ -28,5 +33,8 @@ double fl_seconds(void); /* a monotonic clock */
 fl_status fl_bench_round(const fl_bench_options *options);
 /* Each op on the shapes of workload a1: time, GFLOP/s, GB/s. */
 fl_status fl_bench_ops(const fl_bench_options *options);
+/* A workload as files for other systems: data, first weights, the clients and rows of each round.
+ */
+fl_status fl_bench_export(const fl_bench_options *options);
 
 #endif

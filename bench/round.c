@@ -14,26 +14,6 @@ typedef struct figures {
   double train_seconds, wall_seconds, best_rate, worst_rate, peak_gflops, gflops, loss, accuracy;
 } figures;
 
-static const fl_workload *find(const char *name) {
-  for (int i = 0; i < fl_n_workload; i++)
-    if (strcmp(fl_workloads[i].name, name) == 0) return &fl_workloads[i];
-  return NULL;
-}
-
-static fl_status open_workload(const fl_workload *w, const fl_bench_options *o, int rounds,
-                               fedlane_run **out) {
-  char override[3][64];
-  const char *list[] = {override[0], override[1], override[2]};
-  fl_config *config = NULL;
-  snprintf(override[0], sizeof override[0], "train.rounds=%d", rounds);
-  snprintf(override[1], sizeof override[1], "device=%s", o->device);
-  snprintf(override[2], sizeof override[2], "threads=%d", o->threads);
-  FL_TRY(fl_config_parse(w->name, w->config, FL_COUNT(list), list, &config));
-  fl_status status = fl_run_open(&config, 0, out);
-  fl_config_close(&config);
-  return status;
-}
-
 /* One station's share of the peak: PEAK_TIMES products through the op table. */
 static fl_status multiply(fedlane_run *run, fl_station *s) {
   const fl_ops *ops = s->lanes.ops;
@@ -123,14 +103,13 @@ static fl_status store(const char *path, const fl_workload *w, const fedlane_run
 }
 
 fl_status fl_bench_round(const fl_bench_options *o) {
-  const fl_workload *w = find(o->workload);
+  const fl_workload *w;
   fedlane_run *run = NULL;
   figures f = {0};
   fl_status status;
-  if (!w)
-    return fl_fail(FEDLANE_USAGE, "no workload '%s'; there are a1, a5, a8 and mlp", o->workload);
+  FL_TRY(fl_workload_find(o->workload, &w));
   int rounds = o->rounds > 0 ? o->rounds : w->rounds;
-  FL_GO(open_workload(w, o, rounds + 1, &run));
+  FL_GO(fl_workload_open(w, o, rounds + 1, &run));
   FL_GO(measure(run, rounds, &f));
   print(w, run, &f);
   if (o->json) FL_GO(store(o->json, w, run, &f));
