@@ -127,7 +127,7 @@ def run_fedlane(program: str, work: pathlib.Path, rounds: int, device: str, limi
 
 def run_peer(peer: str, python: str, work: pathlib.Path, rounds: int, device: str, settings: dict[str, object],
              limit: float) -> Result:
-    command = [python, str(PEERS / f"{peer}.py"), str(work), "--rounds", str(rounds), "--device", device]
+    command = [python, str(PEERS / f"run_{peer}.py"), str(work), "--rounds", str(rounds), "--device", device]
     for name, value in settings.items():
         command += [f"--{name}", str(value)]
     out, kilobytes = run_watched(command, limit)

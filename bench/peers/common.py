@@ -1,6 +1,6 @@
 """What all peers share: the work that `fedlane bench export` wrote, timing, and the JSON line.
 
-A peer is a script `PEER.py FOLDER [--processes P] [--threads T] [--device D] [--rounds R]`. FOLDER holds
+A peer is a script `run_PEER.py FOLDER [--processes P] [--threads T] [--device D] [--rounds R]`. FOLDER holds
 data.safetensors, weights.safetensors, plan.safetensors and work.json. The first round warms up: it is
 timed apart. All sums are over examples, so means do not depend on how a peer groups them.
 """
@@ -19,11 +19,16 @@ import numpy as np
 TYPES = {"F32": "<f4", "I32": "<i4", "I64": "<i8", "U8": "|u1"}
 
 
-def age() -> float:
-    """Seconds since this process was started, its interpreter's start included."""
+def began() -> float:
+    """When this process was started, or the one that started it and set PEER_BEGAN; since the machine's start."""
     with open("/proc/self/stat") as file:
         ticks = int(file.read().rsplit(")", 1)[1].split()[19])
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return float(os.environ.get("PEER_BEGAN", ticks / os.sysconf("SC_CLK_TCK")))
+
+
+def age() -> float:
+    """Seconds since the system was started, its interpreter's start included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began()
 
 
 def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
