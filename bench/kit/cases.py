@@ -55,7 +55,10 @@ FULL_ROUNDS = {"a1": 1500, "a2": 1500, "a5": 5, "a8": 100, "mlp": 100}
 def settings_of(peer: str, convolutional: bool, cores: int) -> list[dict[str, object]]:
     """The settings that are tried for a peer, the usual one first."""
     spread = [{"processes": cores, "threads": 1}, {"processes": 1, "threads": cores}]
-    if peer in ("pfl", "flower", "blazefl"):
+    if peer == "blazefl":
+        return [s | {"mode": mode} for s in spread[:1] + [{"processes": 2 * cores, "threads": 1}]
+                for mode in ("processes", "threads")]
+    if peer in ("pfl", "flower"):
         return spread + [{"processes": 2 * cores, "threads": 1}]
     if peer in ("torch_vmap", "jax_vmap"):
         kinds = [{"threads": cores, "chunk": chunk} for chunk in (0, 10, 1)]
