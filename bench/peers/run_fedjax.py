@@ -5,9 +5,9 @@ Batches are padded and masked to one shape, so that ragged clients need no furth
 """
 from __future__ import annotations
 
-import fedjax
 import importlib.metadata
 
+import fedjax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,6 +56,7 @@ def main() -> None:
     x_test, y_test = jnp.asarray(work.x_test.transpose(0, 2, 3, 1)), jnp.asarray(work.y_test)
     model = choose(work.model, args.conv)
     train, test = make_trainer(model, work.lr), make_test(model)
+    jax.block_until_ready(test(weights, x_test, y_test))
     meter.ready()
     for round_ in range(1, work.rounds + 1):
         visits = {v.number: v for v in work.visits(round_)}

@@ -62,16 +62,16 @@ def main() -> None:
     w = {name: jnp.asarray(a) for name, a in work.weights.items()}
     model = choose(work.model, args.conv)
     train, test = make_round(work, model, args.chunk or work.cohort), make_test(model)
-    shapes = {}
-    for r in range(2, work.rounds + 1):
+    compiled = {}
+    for r in range(1, work.rounds + 1):
         index, live, share, _ = prepare(work, r)
-        shapes[index.shape] = (index, live, share)
-    for ready in shapes.values():
-        train.lower(w, x, y, *ready, jax.random.key(0)).compile()
+        if index.shape not in compiled:
+            compiled[index.shape] = train.lower(w, x, y, index, live, share, jax.random.key(r)).compile()
+    jax.block_until_ready(test(w, x_test, y_test))
     meter.ready()
     for r in range(1, work.rounds + 1):
         index, live, share, examples = prepare(work, r)
-        w, sums = train(w, x, y, index, live, share, jax.random.key(r))
+        w, sums = compiled[index.shape](w, x, y, index, live, share, jax.random.key(r))
         loss, hits = (float(s) for s in sums)
         meter.round(loss, hits, examples)
         if work.evaluates(r):
