@@ -38,6 +38,7 @@ enum { FL_LOSS_AUTO, FL_LOSS_NAME_XENT, FL_LOSS_NAME_MSE, FL_LOSS_NAME_HUBER };
 typedef struct fl_train_args {
   int64_t rounds, cohort, epochs, batch; /* batch 0: all of a client's examples */
   double lr, lr_decay, weight_decay, momentum, clip_norm;
+  int implicit; /* fl_imply */
   int loss; /* auto,xent,mse,huber */
   double huber_delta;
 } fl_train_args;

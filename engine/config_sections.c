@@ -156,6 +156,12 @@ static const fl_param train[] = {
      .hi = 1,
      .flags = FL_HI_OPEN,
      .help = "of local steps; starts from zero in each round"},
+    {.name = "implicit",
+     .type = FL_CHOICE,
+     .offset = offsetof(fl_train_args, implicit),
+     .text = "auto,always,never",
+     .help = "large dense layers as the server's weights and a history of low rank, in place of a "
+             "copy for each client; auto: where that moves less memory"},
     {.name = "clip_norm",
      .type = FL_REAL,
      .offset = offsetof(fl_train_args, clip_norm),

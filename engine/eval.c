@@ -90,7 +90,8 @@ static fl_status one_batch(fedlane_run *run, fl_station *s, int n, int batch) {
   plain.flip = false;
   FL_TRY(l->ops->upload(l->dev, s->index, s->index_host, 4 * (int64_t)n * batch));
   FL_TRY(l->ops->gather(l->dev, b, &plain, s->index, batch, &draw, x, s->label, s->target));
-  FL_TRY(fl_model_forward(run->model, l->ops, l->dev, b, false, &draw, l->w0, s->act));
+  fl_walk walk = {l->ops, l->dev, b, &draw, l->w0, s->act, NULL};
+  FL_TRY(fl_model_forward(run->model, &walk, false));
   return fl_loss(run, s, b, NULL);
 }
 

@@ -61,28 +61,58 @@ static fl_status touch(fl_mix *mix, int level) {
   return FEDLANE_OK;
 }
 
+void fl_mix_count(fl_mix *mix, int C, const int32_t *weight) {
+  for (int c = 0; c < C; c++) mix->total += weight[c];
+}
+
 enum { LANES_A_CALL = 64 };
 
-fl_status fl_mix_add(fl_mix *mix, int C, fl_cspan x, const int32_t *weight,
-                     const fl_measure *measure) {
-  for (int first = 0; first < C; first += LANES_A_CALL) {
-    double factor[LANES_A_CALL];
-    int64_t *acc[LANES_A_CALL];
-    int n = C - first < LANES_A_CALL ? C - first : LANES_A_CALL;
-    for (int i = 0; i < n; i++) {
-      int c = first + i;
-      factor[i] = 0;
-      acc[i] = NULL;
-      if (weight[c] <= 0) continue;
-      mix->total += weight[c];
-      if (measure[c].peak <= 0) continue;
-      int level = level_of(measure[c].peak);
-      FL_TRY(touch(mix, level));
-      factor[i] = ldexp(weight[c], -unit_exponent(mix, level));
-      acc[i] = mix->level[level];
-    }
-    fl_cspan part = {x.at + first * x.stride, x.stride};
-    FL_TRY(mix->ops->mix(mix->dev, n, mix->n, part, factor, acc));
+/* The lanes of one call: what an element is multiplied with, and the sums that it joins. */
+typedef struct grid {
+  int first, n;
+  double factor[LANES_A_CALL];
+  int64_t *acc[LANES_A_CALL];
+} grid;
+
+static fl_status make_grid(fl_mix *mix, const fl_summand *s, int first, grid *g) {
+  g->first = first;
+  g->n = s->C - first < LANES_A_CALL ? s->C - first : LANES_A_CALL;
+  for (int i = 0; i < g->n; i++) {
+    int c = first + i;
+    double scale = s->scale ? s->scale[c] : 1, peak = s->measure[c].peak * fabs(scale);
+    g->factor[i] = 0;
+    g->acc[i] = NULL;
+    if (s->weight[c] <= 0 || peak <= 0) continue;
+    int level = level_of(peak);
+    FL_TRY(touch(mix, level));
+    g->factor[i] = scale * ldexp(s->weight[c], -unit_exponent(mix, level));
+    g->acc[i] = mix->level[level] + s->at;
+  }
+  return FEDLANE_OK;
+}
+
+static fl_cspan lanes_from(fl_cspan s, int first) {
+  s.at += first * s.stride;
+  return s;
+}
+
+fl_status fl_mix_add(fl_mix *mix, const fl_summand *s, fl_cspan x) {
+  grid g;
+  for (int first = 0; first < s->C; first += LANES_A_CALL) {
+    FL_TRY(make_grid(mix, s, first, &g));
+    FL_TRY(mix->ops->mix(mix->dev, g.n, s->n, lanes_from(x, first), g.factor, g.acc));
+  }
+  return FEDLANE_OK;
+}
+
+fl_status fl_mix_add_product(fl_mix *mix, const fl_summand *s, fl_batch b, int I, int O, fl_cspan x,
+                             fl_cspan d) {
+  grid g;
+  for (int first = 0; first < s->C; first += LANES_A_CALL) {
+    FL_TRY(make_grid(mix, s, first, &g));
+    fl_batch some = {g.n, b.B, b.rows + first};
+    FL_TRY(mix->ops->product_mix(mix->dev, some, I, O, lanes_from(x, first), lanes_from(d, first),
+                                 g.factor, g.acc));
   }
   return FEDLANE_OK;
 }

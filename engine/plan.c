@@ -14,8 +14,28 @@ static int widest(const fedlane_run *run) {
   return call > 0 && call < share ? call : share;
 }
 
+static int most_pieces(const fedlane_run *run) {
+  int32_t most = 0;
+  for (int32_t i = 0; i < run->people.n; i++)
+    if (run->people.n_train[i] > most) most = run->people.n_train[i];
+  return fl_schedule_pieces(&run->schedule, most);
+}
+
+/* Dense layers that need no weights of their own. */
+static fl_status choose_implicit(fedlane_run *run) {
+  fl_imply how = (fl_imply)run->config->train.implicit;
+  if (how == FL_IMPLY_ALWAYS && !run->schedule.fused)
+    return fl_fail(FEDLANE_USAGE,
+                   "train.implicit is always, but implicit layers know plain steps only: no "
+                   "momentum, no clip_norm, and batches smaller than a client's data");
+  if (!run->schedule.fused) how = FL_IMPLY_NEVER;
+  return fl_model_imply(run->model, how, run->plan.pieces, run->schedule.batch);
+}
+
 fl_status fl_plan_make(fedlane_run *run) {
   fl_plan *plan = &run->plan;
+  plan->pieces = most_pieces(run);
+  FL_TRY(choose_implicit(run));
   const fl_model_info *model = fl_model_about(run->model);
   const fl_dataset *d = &run->data;
   int64_t n = d->n_train + d->n_test, pixel = d->bytes ? 1 : 4, room;
@@ -95,6 +115,19 @@ static fl_status describe_work(const fedlane_run *run, page *p) {
   return FEDLANE_OK;
 }
 
+static void describe_implicit(const fedlane_run *run, page *p) {
+  for (int i = 0; i < fl_model_parts(run->model); i++) {
+    const fl_part *part = fl_model_part(run->model, i);
+    const char *name = NULL;
+    for (int t = 0; part->implicit && !name; t++)
+      if (fl_model_tensor(run->model, t)->at == part->at)
+        name = fl_model_tensor(run->model, t)->name;
+    if (name)
+      line(p, "implicit    %s, %d x %d: a history of %d rows in place of a copy a lane\n", name,
+           part->O, part->I, run->plan.pieces * run->schedule.batch);
+  }
+}
+
 fl_status fl_run_describe(fedlane_run *run, char *text, size_t size) {
   const fl_plan *plan = &run->plan;
   const char *host = run->devices.ops->host ? "thread" : "device";
@@ -107,6 +140,7 @@ fl_status fl_run_describe(fedlane_run *run, char *text, size_t size) {
   line(&p, "device      %s, %d %s%s, %d lane%s seated on each, %d a call\n",
        run->devices.ops->record.name, run->n_station, host, run->n_station == 1 ? "" : "s",
        plan->width, plan->width == 1 ? "" : "s", plan->together);
+  describe_implicit(run, &p);
   line(&p, "memory      %10.1f MB  data set\n", 1e-6 * (double)plan->data);
   line(&p, "            %10.1f MB  server: weights, %d more vector%s, means\n", 1e-6 * server,
        run->algorithm->n_server_slot, run->algorithm->n_server_slot == 1 ? "" : "s");

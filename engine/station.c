@@ -11,10 +11,9 @@ static fl_span take_span(fl_arena *a, int64_t width, int64_t stride) {
   return s;
 }
 
-static int64_t most_examples(const fl_population *people) {
-  int64_t most = 0;
-  for (int32_t i = 0; i < people->n; i++) most = larger(most, people->n_train[i]);
-  return most;
+/* A lane's. */
+static int64_t bytes_of_measures(const fedlane_run *run) {
+  return (int64_t)sizeof(fl_measure) * FL_UPDATES * fl_model_parts(run->model);
 }
 
 /* Hands out the device memory of a station: in the same order when planning and when placing. */
@@ -24,21 +23,21 @@ static void place_lanes(const fedlane_run *run, fl_station *s, int width, int to
   int eval_batch = (int)run->config->eval.batch;
   fl_arena *a = &s->arena;
   fl_lanes *l = &s->lanes;
+  int64_t measures = bytes_of_measures(run), history = fl_model_history(run->model);
   int64_t P = fl_model_about(run->model)->P, batch = larger(plan->batch, eval_batch);
   int64_t act = larger(fl_model_act(run->model, plan->batch, true),
                        fl_model_act(run->model, eval_batch, false));
-  s->index_stride =
-      larger(eval_batch,
-             (int64_t)plan->batch * fl_schedule_pieces(plan, (int32_t)most_examples(&run->people)));
+  s->index_stride = larger(eval_batch, (int64_t)plan->batch * run->plan.pieces);
   l->P = P;
   l->width = width;
   l->w = take_span(a, width, P);
   l->up[0] = l->w;
   for (int u = 1; u < alg->n_update; u++) l->up[u] = take_span(a, width, P);
-  s->measure = fl_arena_take(a, (int64_t)sizeof(fl_measure) * FL_UPDATES * width);
+  s->measure = fl_arena_take(a, measures * width);
   for (int i = 0; i < alg->n_client_slot; i++) l->slot[i] = take_span(a, together, P);
   if (!plan->fused) s->g = take_span(a, together, P);
   if (plan->momentum) s->velocity = take_span(a, together, P);
+  if (history) s->history = take_span(a, together, history);
   s->act = take_span(a, together, (act + 15) / 16 * 16);
   s->index = fl_arena_take(a, 4 * together * s->index_stride);
   if (run->data.classes)
@@ -49,7 +48,8 @@ static void place_lanes(const fedlane_run *run, fl_station *s, int width, int to
   s->hit = fl_arena_take(a, 8 * (int64_t)together);
 }
 
-static void place_host(fl_station *s, int width, int together) {
+static void place_host(const fedlane_run *run, fl_station *s, int width, int together) {
+  int64_t measures = bytes_of_measures(run);
   fl_arena *a = &s->host_arena;
   fl_lanes *l = &s->lanes;
   l->client = fl_arena_take(a, 4 * (int64_t)width);
@@ -62,7 +62,10 @@ static void place_host(fl_station *s, int width, int together) {
   s->n_piece = fl_arena_take(a, 4 * (int64_t)width);
   s->weight = fl_arena_take(a, 4 * (int64_t)width);
   s->norm = fl_arena_take(a, 4 * (int64_t)width);
-  s->measure_host = fl_arena_take(a, (int64_t)sizeof(fl_measure) * FL_UPDATES * width);
+  s->measure_host = fl_arena_take(a, measures * width);
+  s->scale = fl_arena_take(a, 8 * (int64_t)width);
+  s->product_scale = fl_arena_take(a, 8 * (int64_t)together);
+  s->factor = fl_arena_take(a, 4 * 3 * (int64_t)together);
   s->loss_host = fl_arena_take(a, 8 * (int64_t)together);
   s->hit_host = fl_arena_take(a, 8 * (int64_t)together);
   s->index_host = fl_arena_take(a, 4 * together * s->index_stride);
@@ -114,13 +117,14 @@ fl_status fl_station_open(fedlane_run *run, int i) {
   place_lanes(run, s, width, together);
   FL_TRY(fl_arena_open(&s->arena, l->ops, l->dev));
   place_lanes(run, s, width, together);
-  place_host(s, width, together);
+  place_host(run, s, width, together);
   FL_TRY(fl_arena_open(&s->host_arena, NULL, NULL));
-  place_host(s, width, together);
+  place_host(run, s, width, together);
   for (int u = 0; u < run->algorithm->n_update; u++) fl_mix_open(&s->mix[u], l->ops, l->dev, l->P);
   l->w0 = (fl_cspan){run->server.w, 0};
   for (int b = 0; b < run->algorithm->n_broadcast; b++)
     l->broadcast[b] = (fl_cspan){run->server.slot[b], 0};
+  FL_TRY(fl_history_open(run->model, l->ops, l->dev, together, s->history));
   return place_source(run, s);
 }
 

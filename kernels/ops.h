@@ -182,7 +182,8 @@ typedef struct fl_ops {
   /* dx[B,I] = dy[B,O] w. */
   fl_status (*dense_bwd_data)(fl_dev *d, fl_batch b, int I, int O, fl_cspan dy, fl_cspan w,
                               fl_span dx);
-  /* gw[O,I] += scale * dy'x; gbias[O] += scale * column sums of dy (gbias.at NULL: none). */
+  /* gw[O,I] += scale * dy'x; gbias[O] += scale * column sums of dy (gbias.at NULL: none). Dead rows
+   * are not read. */
   fl_status (*dense_bwd_weights)(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
                                  fl_coef scale, fl_span gw, fl_span gbias);
   /* y = convolution (cross-correlation) of x with w[O,I,k,k] + bias; zero padding. */

@@ -190,8 +190,9 @@ static fl_status fill_in(const char *name, const fl_layer *layer, fl_model *m) {
                    "dense layer",
                    name, end.channels, end.height, end.width, m->info.n_output);
   FL_TRY(connect(name, m));
-  FL_TRY(fl_layout_make(m, true, &m->train));
-  return fl_layout_make(m, false, &m->eval);
+  fl_blocks_find(m);
+  FL_TRY(fl_layout_make(m, false, &m->eval));
+  return fl_model_imply(m, FL_IMPLY_NEVER, 0, 1);
 }
 
 fl_status fl_model_build(const char *name, int n_layer, const fl_layer *layer, fl_init init,
@@ -224,6 +225,7 @@ void fl_model_close(fl_model **model) {
   free(m->tensor);
   free(m->train.at);
   free(m->eval.at);
+  free(m->part);
   free(m);
   *model = NULL;
 }

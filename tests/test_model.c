@@ -204,7 +204,8 @@ static void memory(void) {
     CU_ASSERT_EQUAL(fl_model_act(m, B, true) % 16, 0);
     /* What the two convolutions must keep for their gradients, and little more than once again. */
     CU_ASSERT(fl_model_act(m, B, true) < 2 * B * (3072 + 28800 + 50176));
-    CU_ASSERT(fl_model_act(m, B, false) < B * (3072 + 16 + 28800 + 50176 + 16));
+    /* A block's end lives while its beginning is read. */
+    CU_ASSERT(fl_model_act(m, B, false) < B * (3072 + 16 + 28800 + 50176 + 12544 + 3136 + 16));
   }
   fl_model_close(&m);
 }
