@@ -215,13 +215,24 @@ fl_status fl_lanes_warm(fedlane_run *run, fl_station *s) {
   return l->ops->sync(l->dev);
 }
 
-/* Local training of n lanes. Lanes with most pieces come first, so the living are a prefix. */
-static fl_status train(fedlane_run *run, fl_station *s, int n) {
+/* All pieces of n lanes. Lanes with most pieces come first, so the living are a prefix. */
+static fl_status train_pieces(fedlane_run *run, fl_station *s, int n) {
   for (int piece = 0, live = n;; piece++) {
     while (live > 0 && s->n_piece[s->first + live - 1] <= piece) live--;
     if (live == 0) return FEDLANE_OK;
     FL_TRY(train_piece(run, s, live, piece));
   }
+}
+
+/* Local training of n lanes, as one recording where the backend keeps them. */
+static fl_status train(fedlane_run *run, fl_station *s, int n) {
+  const fl_lanes *l = &s->lanes;
+  bool known = false;
+  if (!l->ops->capture) return train_pieces(run, s, n);
+  FL_TRY(l->ops->capture(l->dev, fl_recording_key(run, s, n), &known));
+  fl_status status = known ? FEDLANE_OK : train_pieces(run, s, n);
+  fl_status played = l->ops->play(l->dev, status == FEDLANE_OK);
+  return status != FEDLANE_OK ? status : played;
 }
 
 /* Takes the results of lanes back to the host. A client whose update is not finite is left out:

@@ -212,6 +212,11 @@ fl_status fl_update_mix_products(fedlane_run *run, fl_station *station, int n);
 fl_status fl_update_mix(fedlane_run *run, fl_station *station);
 /* Whether a filter from the first-th on changes elements of updates one by one. */
 bool fl_filters_touch(const fedlane_run *run, int first);
+/* recording.c: the key of the training that the call's n lanes are about to do, over all that the
+ * host puts into its ops: the lanes, their sizes, the learning rate, and who draws what where
+ * anything is drawn. Rounds with the same key queue the same work; that two others share one of
+ * 2^64 keys by chance is left out of account. */
+uint64_t fl_recording_key(const fedlane_run *run, const fl_station *station, int n);
 /* plan.c */
 fl_status fl_plan_make(fedlane_run *run);
 /* Text of the plan: model, devices, memory. */

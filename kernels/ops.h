@@ -293,18 +293,24 @@ typedef struct fl_ops {
    * the other lanes; lanes with factor 0 are left out. */
   fl_status (*product_mix)(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
                            const double *factor, int64_t *const *acc);
-  /* Recording: between capture and play work is kept instead of queued; play queues it as a whole.
-   * key names what is recorded: when *known comes back true, the same work (the same slots with the
-   * same arguments) was recorded under this key before, and nothing is to be queued before play. No
-   * copies between host and device while recording. */
+  /* Recorded work: what is queued between capture and play is kept instead, and play queues it as a
+   * whole. key names it: when *known comes back true, the same work (the same slots with the same
+   * arguments) was kept under this key before, and nothing is to be queued before play. No copies
+   * between host and device and no sync in between. Every capture that succeeds is followed by
+   * play; whole false: something failed in between, what was kept is forgotten, nothing is queued.
+   * A few recordings are kept, the least recently played one is thrown out. We allocate nothing
+   * here; the driver takes host and device memory of its own when a recording is made and when it
+   * is first played, and none when a known one is. */
   fl_status (*capture)(fl_dev *d, uint64_t key, bool *known);
-  fl_status (*play)(fl_dev *d);
+  fl_status (*play)(fl_dev *d, bool whole);
   /* Several devices, from one thread while the others rest: x[0] = the sum of x[k], n integers on
    * device k each; and x[k] = x[0] for n floats. (host) arrays of n_dev. Both return when it is
    * done. */
   fl_status (*gather64)(int n_dev, fl_dev *const *dev, int64_t n, int64_t *const *x);
   fl_status (*spread)(int n_dev, fl_dev *const *dev, int64_t n, float *const *x);
-  /* Joules that the device has used since some fixed moment; UNSUPPORTED where nothing counts. */
+  /* Joules that the device has used since some fixed moment, whoever made it work. UNSUPPORTED
+   * where nothing counts. Devices that share one counter do not count twice: the sum over a kind's
+   * devices is what they used. Never waits for queued work; counters may be some 100 ms late. */
   fl_status (*energy)(fl_dev *d, double *joules);
 } fl_ops;
 

@@ -132,6 +132,11 @@ static fl_status add_tensors(const char *name, fl_model *m, fl_node *n) {
   return FEDLANE_OK;
 }
 
+/* A value, and its gradient where there is one, written once and read once. */
+static double value_bytes(fl_image shape, bool gradient) {
+  return 2.0 * sizeof(float) * (gradient ? 2 : 1) * (double)fl_image_size(shape);
+}
+
 /* Which gradients are wanted, who writes each first, and the work of a pass. */
 static fl_status connect(const char *name, fl_model *m) {
   bool trained[FL_LAYERS_MAX + 1] = {false}, seen[FL_LAYERS_MAX + 1] = {false};
@@ -143,7 +148,11 @@ static fl_status connect(const char *name, fl_model *m) {
     trained[i + 1] = n->n_tensor > 0 || n->dx || n->dskip;
     m->info.flop += flop;
     m->info.flop_train += flop * (n->dx ? 3 : 2);
+    m->info.draws |= n->layer.kind == FL_DROPOUT;
+    if (!n->kind->in_place) m->info.bytes_train += value_bytes(n->out, trained[i + 1]);
   }
+  m->info.bytes_train += value_bytes(m->info.input, false);
+  m->info.bytes_step = 3.0 * sizeof(float) * (double)m->info.parameters;
   if (m->info.n_tensor == 0)
     return fl_fail(FEDLANE_USAGE, "model '%s' has no weights to train", name);
   for (int i = m->n_layer - 1; i >= 0; i--) {

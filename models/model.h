@@ -88,6 +88,11 @@ typedef struct fl_model_info {
   fl_image input;
   double flop;       /* multiply-adds counted as 2, forward, one example */
   double flop_train; /* forward and backward; the first layer has no data gradient */
+  /* Bytes that training moves, counted, not measured. An example: each value that a layer writes to
+   * a place of its own, and its gradient where one is wanted, written once and read once. A step of
+   * a lane: the weights read forward and backward and written. */
+  double bytes_train, bytes_step;
+  bool draws; /* training draws random numbers: there is dropout */
 } fl_model_info;
 
 enum { FL_LAYERS_MAX = 250 }; /* in one model: the random numbers' layer word has 8 bits */

@@ -57,9 +57,9 @@ extern "C" const fl_ops fl_cuda_ops = {
     nullptr, /* conv_bwd_data_relu */
     nullptr, /* product_measure */
     nullptr, /* product_mix */
-    nullptr, /* record */
-    nullptr, /* play */
+    fl_cuda_capture,
+    fl_cuda_play,
     nullptr, /* gather64 */
     nullptr, /* spread */
-    nullptr, /* energy */
+    fl_cuda_energy,
 };

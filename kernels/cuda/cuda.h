@@ -9,20 +9,35 @@
 #define FL_CUDA_H
 
 #include "device.h"
+#include "nvml.h"
 #include "ops.h"
 
 enum { FL_GROUP = 64 };                   /* most lanes of one launch */
 enum { FL_WORKSPACE = 64 * 1024 * 1024 }; /* bytes of fl_dev.workspace */
+enum { FL_RECORDINGS = 8 };               /* kept by a device */
+
+/* Work that was kept under a key. */
+typedef struct fl_recording {
+  uint64_t key, played; /* played: the number of its last play; 0: never */
+  cudaGraphExec_t exec; /* NULL: free */
+} fl_recording;
 
 struct fl_dev {
   int index, sm_count;
   fl_precision precision;
   cudaStream_t stream;
   float *workspace; /* partial sums between two launches of one op; 256-byte aligned */
+  fl_recording recording[FL_RECORDINGS];
+  fl_recording *current; /* what the next play plays */
+  uint64_t key, plays;   /* of the capture in progress; number of the last play */
+  bool capturing;
+  fl_meter meter;
 };
 
 /* Makes d the calling thread's current device; every slot that launches begins with it. */
 fl_status fl_cuda_enter(const fl_dev *d);
+/* Forgets all recordings, one in progress too; nothing of it runs any more. */
+void fl_cuda_forget(fl_dev *d);
 /* OK, or DEVICE (MEMORY when there is too little) and one sentence: what was done, the error. */
 fl_status fl_cuda_status(cudaError_t error, const char *doing);
 #define FL_CUDA(call, doing) FL_TRY(fl_cuda_status(call, doing))
@@ -174,5 +189,9 @@ fl_status fl_cuda_mix(fl_dev *d, int C, int64_t n, fl_cspan x, const double *fac
 fl_status fl_cuda_add64(fl_dev *d, int64_t n, const int64_t *x, int64_t *y);
 fl_status fl_cuda_unmix(fl_dev *d, int64_t n, int n_acc, const int64_t *const *acc,
                         const double *unit, float *out);
+
+fl_status fl_cuda_capture(fl_dev *d, uint64_t key, bool *known);
+fl_status fl_cuda_play(fl_dev *d, bool whole);
+fl_status fl_cuda_energy(fl_dev *d, double *joules);
 
 #endif

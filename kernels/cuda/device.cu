@@ -55,12 +55,15 @@ static fl_status check(int index) {
 
 static fl_status prepare(fl_dev *d) {
   void *workspace = NULL;
+  char bus[32];
   FL_TRY(fl_cuda_enter(d));
   FL_CUDA(cudaDeviceGetAttribute(&d->sm_count, cudaDevAttrMultiProcessorCount, d->index),
           "its multiprocessors were counted");
   FL_CUDA(cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking), "it was opened");
   FL_CUDA(cudaMalloc(&workspace, FL_WORKSPACE), "its workspace was allocated");
   d->workspace = (float *)workspace;
+  FL_CUDA(cudaDeviceGetPCIBusId(bus, sizeof bus, d->index), "its place on the bus was asked for");
+  fl_meter_open(NULL, bus, &d->meter);
   return FEDLANE_OK;
 }
 
@@ -80,6 +83,8 @@ void fl_cuda_close(fl_dev **dev) {
   if (!dev || !*dev) return;
   fl_dev *d = *dev;
   (void)cudaSetDevice(d->index);
+  fl_cuda_forget(d);
+  fl_meter_close(&d->meter);
   if (d->workspace) (void)cudaFree(d->workspace);
   if (d->stream) (void)cudaStreamDestroy(d->stream);
   free(d);

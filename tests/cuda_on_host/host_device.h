@@ -15,6 +15,8 @@ using fl_host_work = std::function<bool(char *sentence, size_t size)>;
 
 struct fl_host_graph {
   std::vector<fl_host_work> work;
+  std::vector<const void *> kind; /* of each: the kernel, or where a copy or a fill is made */
+  bool spoilt = false;            /* by a call that capture forbids */
 };
 
 struct fl_host_stream {
@@ -38,12 +40,14 @@ cudaError_t note(cudaError_t error);
 cudaError_t check_device(int index);
 int current_device();
 device &device_at(int index);
-/* Queues or records work; stream NULL: the current device's. */
-cudaError_t submit(cudaStream_t stream, fl_host_work work);
+/* Queues or records work; stream NULL: the current device's. kind tells it from other work. */
+cudaError_t submit(cudaStream_t stream, fl_host_work work, const void *kind);
 /* Runs all that is queued. */
 cudaError_t drain(int index);
 /* Whether calls of this thread are being recorded. */
 bool capturing();
+/* The error of a call that may not come while they are; its recordings are spoilt. */
+cudaError_t forbid();
 
 }  // namespace fl_host
 #endif

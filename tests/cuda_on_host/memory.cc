@@ -58,7 +58,7 @@ static cudaError_t take(void **at, size_t bytes, kind is) {
   int index = current_device();
   cudaError_t error = check_device(index);
   if (error != cudaSuccess) return error;
-  if (capturing()) return note(cudaErrorStreamCaptureUnsupported);
+  if (capturing()) return forbid();
   *at = nullptr;
   if (bytes == 0) return cudaSuccess;
   device &d = device_at(index);
@@ -76,6 +76,7 @@ static cudaError_t take(void **at, size_t bytes, kind is) {
 
 static cudaError_t give_back(void *at, kind is) {
   if (!at) return cudaSuccess;
+  if (capturing()) return forbid();
   const piece *p = find(at, 0);
   if (!p || p->is != is) return note(cudaErrorInvalidValue);
   int index = p->device;
@@ -112,15 +113,17 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpy
   if (kind != cudaMemcpyDefault && (on_device(dst, bytes) != to || on_device(src, bytes) != from))
     return note(cudaErrorInvalidValue);
   bool out = !on_device(dst, bytes), in = !on_device(src, bytes);
-  if (stream && stream->capture && (out || in)) return note(cudaErrorStreamCaptureUnsupported);
+  bool pageable = (in && !is_pinned(src, bytes)) || (out && !is_pinned(dst, bytes));
+  if (stream && stream->capture && pageable) return forbid();
   if (in && !is_pinned(src, bytes)) { /* the driver keeps a copy of pageable memory */
     std::shared_ptr<char> kept(static_cast<char *>(malloc(bytes)), free);
     if (!kept) return note(cudaErrorMemoryAllocation);
     memcpy(kept.get(), src, bytes);
-    return submit(stream, [=](char *, size_t) { return memcpy(dst, kept.get(), bytes) == dst; });
+    return submit(
+        stream, [=](char *, size_t) { return memcpy(dst, kept.get(), bytes) == dst; }, &pieces);
   }
-  cudaError_t error =
-      submit(stream, [=](char *, size_t) { return memmove(dst, src, bytes) == dst; });
+  cudaError_t error = submit(
+      stream, [=](char *, size_t) { return memmove(dst, src, bytes) == dst; }, &pieces);
   if (error != cudaSuccess || !out || is_pinned(dst, bytes)) return error;
   return cudaStreamSynchronize(stream);
 }
@@ -133,7 +136,8 @@ cudaError_t cudaMemcpy(void *dst, const void *src, size_t bytes, cudaMemcpyKind 
 cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t stream) {
   if (bytes == 0) return cudaSuccess;
   if (!on_device(at, bytes)) return note(cudaErrorInvalidValue);
-  return submit(stream, [=](char *, size_t) { return memset(at, value, bytes) == at; });
+  return submit(
+      stream, [=](char *, size_t) { return memset(at, value, bytes) == at; }, &pieces_lock);
 }
 
 cudaError_t cudaMemset(void *at, int value, size_t bytes) {

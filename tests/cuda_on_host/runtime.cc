@@ -1,5 +1,7 @@
 #include "runtime.h"
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -26,7 +28,8 @@ static fl_host_settings settings = first();
 static device devices[FL_HOST_DEVICES_MAX];
 static thread_local int current;
 static thread_local cudaError_t last;
-static thread_local int captures;
+static thread_local std::vector<cudaStream_t> captures; /* the streams that this thread records */
+static std::atomic<int64_t> instantiated, updated, launched;
 
 static const struct {
   cudaError_t error;
@@ -49,6 +52,12 @@ static const struct {
     {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
     {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
      "operation not permitted when stream is capturing"},
+    {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
+     "operation failed due to a previous error during capture"},
+    {cudaErrorStreamCaptureWrongThread, "cudaErrorStreamCaptureWrongThread",
+     "attempt to terminate a thread-local capture sequence from another thread"},
+    {cudaErrorGraphExecUpdateFailure, "cudaErrorGraphExecUpdateFailure",
+     "the graph update was not performed because it included changes which violated constraints"},
 };
 
 cudaError_t note(cudaError_t error) {
@@ -58,7 +67,12 @@ cudaError_t note(cudaError_t error) {
 
 int current_device() { return current; }
 device &device_at(int index) { return devices[index]; }
-bool capturing() { return captures > 0; }
+bool capturing() { return !captures.empty(); }
+
+cudaError_t forbid() {
+  for (cudaStream_t stream : captures) stream->capture->spoilt = true;
+  return note(cudaErrorStreamCaptureUnsupported);
+}
 
 cudaError_t check_device(int index) {
   int n;
@@ -68,12 +82,14 @@ cudaError_t check_device(int index) {
   return note(devices[index].failed ? cudaErrorLaunchFailure : cudaSuccess);
 }
 
-cudaError_t submit(cudaStream_t stream, fl_host_work work) {
+cudaError_t submit(cudaStream_t stream, fl_host_work work, const void *kind) {
   int index = stream ? stream->device : current;
   cudaError_t error = check_device(index);
   if (error != cudaSuccess) return error;
   if (stream && stream->capture) {
+    if (stream->capture->spoilt) return note(cudaErrorStreamCaptureInvalidated);
     stream->capture->work.push_back(std::move(work));
+    stream->capture->kind.push_back(kind);
     return cudaSuccess;
   }
   std::lock_guard<std::recursive_mutex> hold(devices[index].lock);
@@ -84,7 +100,7 @@ cudaError_t submit(cudaStream_t stream, fl_host_work work) {
 cudaError_t drain(int index) {
   cudaError_t error = check_device(index);
   if (error != cudaSuccess) return error;
-  if (capturing()) return note(cudaErrorStreamCaptureUnsupported);
+  if (capturing()) return forbid();
   device &d = devices[index];
   std::lock_guard<std::recursive_mutex> hold(d.lock);
   std::vector<fl_host_work> queue = std::exchange(d.queue, {});
@@ -114,10 +130,18 @@ static std::mutex allowed_lock;
 static std::map<const void *, size_t> allowed;
 
 void queue_fault(const char *kernel, const char *why, cudaStream_t stream) {
-  submit(stream, [kernel, why](char *sentence, size_t size) {
+  auto fault = [kernel, why](char *sentence, size_t size) {
     snprintf(sentence, size, "%s: %s", kernel, why);
     return false;
-  });
+  };
+  submit(stream, fault, kernel);
+}
+
+/* A launch whose turn has come: the device may be lost before it. */
+static bool run_launch(const launch &what, char *sentence, size_t size) {
+  if (settings.lost_after <= 0 || --settings.lost_after > 0) return run_grid(what, sentence, size);
+  snprintf(sentence, size, "%s: the device was lost", what.kernel);
+  return false;
 }
 
 void queue_launch(launch what, const void *kernel, size_t parameters, cudaStream_t stream) {
@@ -139,10 +163,9 @@ void queue_launch(launch what, const void *kernel, size_t parameters, cudaStream
     note(cudaErrorInvalidConfiguration);
   } else if (parameters > 4096 || what.shared > dynamic) {
     note(cudaErrorInvalidValue);
-  } else if (settings.lost_after > 0 && --settings.lost_after == 0) {
-    queue_fault(what.kernel, "the device was lost", stream);
   } else {
-    submit(stream, [what](char *sentence, size_t size) { return run_grid(what, sentence, size); });
+    auto work = [what](char *sentence, size_t size) { return run_launch(what, sentence, size); };
+    submit(stream, work, kernel);
   }
 }
 
@@ -248,6 +271,14 @@ cudaError_t cudaDeviceGetAttribute(int *out, cudaDeviceAttr which, int index) {
   return cudaSuccess;
 }
 
+cudaError_t cudaDeviceGetPCIBusId(char *out, int size, int index) {
+  cudaError_t error = check_device(index);
+  if (error != cudaSuccess) return error;
+  if (size < 13) return note(cudaErrorInvalidValue);
+  snprintf(out, static_cast<size_t>(size), "0000:%02x:00.0", static_cast<unsigned>(index + 1));
+  return cudaSuccess;
+}
+
 cudaError_t cudaDeviceSynchronize() { return drain(current); }
 
 static void reset(device &d) {
@@ -307,10 +338,11 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  return submit(stream, [event](char *, size_t) {
+  auto work = [event](char *, size_t) {
     event->at = std::chrono::steady_clock::now();
     return true;
-  });
+  };
+  return submit(stream, work, &captures);
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) { return drain(event->device); }
@@ -332,25 +364,43 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   cudaError_t error = check_device(stream->device);
   if (error != cudaSuccess) return error;
   stream->capture = new fl_host_graph;
-  captures++;
+  captures.push_back(stream);
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *out) {
   if (!stream || !stream->capture) return note(cudaErrorInvalidValue);
+  auto mine = std::find(captures.begin(), captures.end(), stream);
+  if (mine == captures.end()) return note(cudaErrorStreamCaptureWrongThread);
+  captures.erase(mine);
   *out = std::exchange(stream->capture, nullptr);
-  captures--;
-  return cudaSuccess;
+  if (!(*out)->spoilt) return cudaSuccess;
+  delete std::exchange(*out, nullptr);
+  return note(cudaErrorStreamCaptureInvalidated);
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, unsigned long long) {
+  if (!graph) return note(cudaErrorInvalidValue);
   *out = new fl_host_graph(*graph);
+  instantiated++;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecUpdate(cudaGraphExec_t ready, cudaGraph_t graph,
+                                cudaGraphExecUpdateResultInfo *why) {
+  if (!ready || !graph) return note(cudaErrorInvalidValue);
+  why->result = ready->kind != graph->kind;
+  if (why->result) return note(cudaErrorGraphExecUpdateFailure);
+  ready->work = graph->work;
+  updated++;
   return cudaSuccess;
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
-  for (const fl_host_work &work : graph->work) {
-    cudaError_t error = submit(stream, work);
+  if (!graph) return note(cudaErrorInvalidValue);
+  launched++;
+  for (size_t i = 0; i < graph->work.size(); i++) {
+    cudaError_t error = submit(stream, graph->work[i], graph->kind[i]);
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;
@@ -362,3 +412,5 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return cudaGraphDestroy(graph); }
+
+extern "C" fl_host_graphs fl_host_graphs_counted(void) { return {instantiated, updated, launched}; }

@@ -31,6 +31,12 @@ void fl_host_defaults(void);
 /* Every device is whole again (cudaDeviceReset for each). */
 void fl_host_revive(void);
 
+/* What has been done with recorded streams since the program began. */
+typedef struct fl_host_graphs {
+  int64_t instantiated, updated, launched;
+} fl_host_graphs;
+fl_host_graphs fl_host_graphs_counted(void);
+
 #ifdef __cplusplus
 }
 #endif
