@@ -12,7 +12,7 @@
 
 #define PIXELS "examples: 30, test: 3, channels: 1, height: 6, width: 6, classes: 3"
 #define MODEL "model: {layers: [flatten, {dense: 8}, relu, {dense: 0}]}\n"
-#define TRAIN "train: {rounds: 3, cohort: 3, epochs: 1, batch: 3, lr: 0.1}\neval: {every: 0}\n"
+#define TRAIN "train: {rounds: 3, cohort: 3, epochs: 1, batch: 3, lr: 0.1}\neval: {every: 0, batch: 3}\n"
 
 static const char *const equal = "seed: 3\nprecision: fp32\ndata: {format: synthetic, " PIXELS
                                  ", partition: {kind: iid, clients: 6}}\n" MODEL TRAIN;
