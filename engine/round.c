@@ -78,7 +78,7 @@ static void collect(fedlane_run *run, fedlane_metrics *m) {
 }
 
 fl_status fl_round(fedlane_run *run, fedlane_metrics *m) {
-  double start = now();
+  double joules = fl_run_joules(run), start = now();
   run->server.round = run->round + 1;
   FL_TRY(fl_cohort_draw(run));
   FL_TRY(fl_stations_do(run, fl_lanes_work));
@@ -92,5 +92,7 @@ fl_status fl_round(fedlane_run *run, fedlane_metrics *m) {
   m->round = ++run->round;
   m->rounds = (int)run->config->train.rounds;
   m->seconds = now() - start;
+  m->joules = fl_run_joules(run) - joules;
+  fl_run_rates(run, m);
   return FEDLANE_OK;
 }

@@ -217,6 +217,11 @@ bool fl_filters_touch(const fedlane_run *run, int first);
  * anything is drawn. Rounds with the same key queue the same work; that two others share one of
  * 2^64 keys by chance is left out of account. */
 uint64_t fl_recording_key(const fedlane_run *run, const fl_station *station, int n);
+/* rates.c: joules that the run's devices have used since some fixed moment; NaN where one of them
+ * does not count. */
+double fl_run_joules(const fedlane_run *run);
+/* Fills in gflops and gbytes_per_second, from examples, steps and seconds. */
+void fl_run_rates(const fedlane_run *run, fedlane_metrics *metrics);
 /* plan.c */
 fl_status fl_plan_make(fedlane_run *run);
 /* Text of the plan: model, devices, memory. */

@@ -44,4 +44,5 @@ const fl_ops fl_cpu_ops = {
     .mix = fl_cpu_mix,
     .add64 = fl_cpu_add64,
     .unmix = fl_cpu_unmix,
+    .energy = fl_cpu_energy,
 };

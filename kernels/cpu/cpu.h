@@ -11,8 +11,28 @@
 
 typedef struct fl_nn fl_nn;
 
+/* energy.c: what the processor's packages have used, by Linux' powercap counters. */
+enum { FL_PACKAGES = 16 };
+typedef struct fl_package {
+  int file;                  /* energy_uj */
+  int64_t range, last, used; /* microjoules: where the counter wraps, its last value, since open */
+} fl_package;
+typedef struct fl_powercap {
+  int n; /* packages; 0: nothing counts */
+  fl_package package[FL_PACKAGES];
+} fl_powercap;
+
+/* Opens the packages' counters in a folder such as /sys/class/powercap; none at all when one of
+ * them cannot be read, as it is for users other than root on most machines. */
+void fl_powercap_open(const char *folder, fl_powercap *out);
+void fl_powercap_close(fl_powercap *cap);
+/* Joules of all packages since open. A counter that wrapped is made up for, if it did so once since
+ * the last call: at 300 W that takes about a quarter of an hour. Errors: UNSUPPORTED, DEVICE. */
+fl_status fl_powercap_read(fl_powercap *cap, double *joules);
+
 struct fl_dev {
   int index;
+  fl_powercap powercap; /* device 0 counts for all: they share the packages */
   fl_nn *nn;
   void *scratch; /* see fl_cpu_scratch */
   int64_t scratch_bytes;
@@ -175,5 +195,6 @@ fl_status fl_cpu_mix(fl_dev *d, int C, int64_t n, fl_cspan x, const double *fact
 fl_status fl_cpu_add64(fl_dev *d, int64_t n, const int64_t *x, int64_t *y);
 fl_status fl_cpu_unmix(fl_dev *d, int64_t n, int n_acc, const int64_t *const *acc,
                        const double *unit, float *out);
+fl_status fl_cpu_energy(fl_dev *d, double *joules);
 
 #endif
