@@ -215,24 +215,35 @@ fl_status fl_lanes_warm(fedlane_run *run, fl_station *s) {
   return l->ops->sync(l->dev);
 }
 
-/* All pieces of n lanes. Lanes with most pieces come first, so the living are a prefix. */
-static fl_status train_pieces(fedlane_run *run, fl_station *s, int n) {
-  for (int piece = 0, live = n;; piece++) {
-    while (live > 0 && s->n_piece[s->first + live - 1] <= piece) live--;
-    if (live == 0) return FEDLANE_OK;
+/* Pieces from .. to-1 of n lanes. Lanes with most pieces come first, so the living are a prefix. */
+static fl_status train_pieces(fedlane_run *run, fl_station *s, int n, int from, int to) {
+  for (int piece = from, live = n; piece < to; piece++) {
+    while (s->n_piece[s->first + live - 1] <= piece) live--;
     FL_TRY(train_piece(run, s, live, piece));
   }
+  return FEDLANE_OK;
 }
 
-/* Local training of n lanes, as one recording where the backend keeps them. */
-static fl_status train(fedlane_run *run, fl_station *s, int n) {
+/* The same as one recording. */
+static fl_status train_recorded(fedlane_run *run, fl_station *s, int n, int from, int to) {
   const fl_lanes *l = &s->lanes;
   bool known = false;
-  if (!l->ops->capture) return train_pieces(run, s, n);
-  FL_TRY(l->ops->capture(l->dev, fl_recording_key(run, s, n), &known));
-  fl_status status = known ? FEDLANE_OK : train_pieces(run, s, n);
+  FL_TRY(l->ops->capture(l->dev, fl_recording_key(run, s, n, from), &known));
+  fl_status status = known ? FEDLANE_OK : train_pieces(run, s, n, from, to);
   fl_status played = l->ops->play(l->dev, status == FEDLANE_OK);
   return status != FEDLANE_OK ? status : played;
+}
+
+/* Local training of n lanes. Recordings are bounded, so that the driver's memory is, and so that a
+ * device works on one while the next is made. */
+static fl_status train(fedlane_run *run, fl_station *s, int n) {
+  int end = s->n_piece[s->first];
+  if (!s->lanes.ops->capture) return train_pieces(run, s, n, 0, end);
+  for (int from = 0, to; from < end; from = to) {
+    to = end - from < FL_RECORDED_PIECES ? end : from + FL_RECORDED_PIECES;
+    FL_TRY(train_recorded(run, s, n, from, to));
+  }
+  return FEDLANE_OK;
 }
 
 /* Takes the results of lanes back to the host. A client whose update is not finite is left out:

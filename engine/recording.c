@@ -22,11 +22,11 @@ static bool draws(const fedlane_run *run, const fl_station *s) {
   return fl_model_about(run->model)->draws || s->source.crop > 0 || s->source.flip;
 }
 
-uint64_t fl_recording_key(const fedlane_run *run, const fl_station *s, int n) {
+uint64_t fl_recording_key(const fedlane_run *run, const fl_station *s, int n, int piece) {
   const fl_lanes *l = &s->lanes;
   bool drawn = draws(run, s);
-  uint64_t key = stir_real(stir((uint64_t)n, (uint64_t)s->first), l->lr);
-  key = stir(stir(key, (uintptr_t)l->w.at), (uintptr_t)s->index);
+  uint64_t key = stir(stir((uint64_t)n, (uint64_t)piece), (uint64_t)s->first);
+  key = stir(stir(stir_real(key, l->lr), (uintptr_t)l->w.at), (uintptr_t)s->index);
   if (drawn) key = stir(stir(key, (uint64_t)run->config->general.seed), (uint64_t)run->round);
   for (int c = s->first; c < s->first + n; c++) {
     key = stir(key, (uint64_t)l->n_example[c] << 32 | (uint32_t)s->n_piece[c]);

@@ -212,11 +212,13 @@ fl_status fl_update_mix_products(fedlane_run *run, fl_station *station, int n);
 fl_status fl_update_mix(fedlane_run *run, fl_station *station);
 /* Whether a filter from the first-th on changes elements of updates one by one. */
 bool fl_filters_touch(const fedlane_run *run, int first);
-/* recording.c: the key of the training that the call's n lanes are about to do, over all that the
- * host puts into its ops: the lanes, their sizes, the learning rate, and who draws what where
- * anything is drawn. Rounds with the same key queue the same work; that two others share one of
- * 2^64 keys by chance is left out of account. */
-uint64_t fl_recording_key(const fedlane_run *run, const fl_station *station, int n);
+/* recording.c: local training is recorded so many pieces at a time. */
+enum { FL_RECORDED_PIECES = 32 };
+/* The key of what the call's n lanes are about to do from a piece on, over all that the host puts
+ * into its ops: the lanes, their sizes, the learning rate, and who draws what where anything is
+ * drawn. The same key means the same work; that other work has it too, by a chance of 2^-64, is
+ * left out of account. */
+uint64_t fl_recording_key(const fedlane_run *run, const fl_station *station, int n, int piece);
 /* rates.c: joules that the run's devices have used since some fixed moment; NaN where one of them
  * does not count. */
 double fl_run_joules(const fedlane_run *run);

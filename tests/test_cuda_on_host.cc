@@ -636,6 +636,16 @@ static void test_what_recording_forbids() {
   });
   CU_ASSERT_PTR_NULL(never);
   CU_ASSERT_EQUAL(fetched(y, 32)[0], 0);
+  cudaStream_t stream = nullptr;
+  cudaGraph_t graph = nullptr;
+  cudaStreamCreate(&stream);
+  cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
+  std::thread([&] {
+    CU_ASSERT_EQUAL(cudaStreamEndCapture(stream, &graph), cudaErrorStreamCaptureWrongThread);
+  }).join();
+  CU_ASSERT_EQUAL(cudaStreamEndCapture(stream, &graph), cudaSuccess);
+  cudaGraphDestroy(graph);
+  cudaStreamDestroy(stream);
   cudaFree(y);
 }
 

@@ -14,7 +14,7 @@
 
 enum { FL_GROUP = 64 };                   /* most lanes of one launch */
 enum { FL_WORKSPACE = 64 * 1024 * 1024 }; /* bytes of fl_dev.workspace */
-enum { FL_RECORDINGS = 8 };               /* kept by a device */
+enum { FL_RECORDINGS = 16 };              /* kept by a device */
 
 /* Work that was kept under a key. */
 typedef struct fl_recording {
