@@ -304,8 +304,9 @@ typedef struct fl_ops {
   fl_status (*capture)(fl_dev *d, uint64_t key, bool *known);
   fl_status (*play)(fl_dev *d, bool whole);
   /* Several devices, from one thread while the others rest: x[0] = the sum of x[k], n integers on
-   * device k each; and x[k] = x[0] for n floats. (host) arrays of n_dev. Both return when it is
-   * done. */
+   * device k each, after which the other x[k] hold anything; and x[k] = x[0] for n floats. (host)
+   * arrays of n_dev. Both return when it is done. Only where devices share memory may they be
+   * missing. */
   fl_status (*gather64)(int n_dev, fl_dev *const *dev, int64_t n, int64_t *const *x);
   fl_status (*spread)(int n_dev, fl_dev *const *dev, int64_t n, float *const *x);
   /* Joules that the device has used since some fixed moment, whoever made it work. UNSUPPORTED

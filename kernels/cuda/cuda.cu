@@ -59,7 +59,7 @@ extern "C" const fl_ops fl_cuda_ops = {
     nullptr, /* product_mix */
     fl_cuda_capture,
     fl_cuda_play,
-    nullptr, /* gather64 */
-    nullptr, /* spread */
+    fl_cuda_gather64,
+    fl_cuda_spread,
     fl_cuda_energy,
 };

@@ -21,6 +21,9 @@ typedef struct fl_recording {
   uint64_t key, played; /* played: the number of its last play; 0: never */
   cudaGraphExec_t exec; /* NULL: free */
 } fl_recording;
+enum { FL_PEERS_MAX = 64 }; /* most devices that NCCL joins; more use copies */
+
+typedef struct fl_peers fl_peers;
 
 struct fl_dev {
   int index, sm_count;
@@ -32,6 +35,7 @@ struct fl_dev {
   uint64_t key, plays;   /* of the capture in progress; number of the last play */
   bool capturing;
   fl_meter meter;
+  fl_peers *peers; /* the way to other devices of which this is the first; NULL: not yet */
 };
 
 /* Makes d the calling thread's current device; every slot that launches begins with it. */
@@ -41,6 +45,8 @@ void fl_cuda_forget(fl_dev *d);
 /* OK, or DEVICE (MEMORY when there is too little) and one sentence: what was done, the error. */
 fl_status fl_cuda_status(cudaError_t error, const char *doing);
 #define FL_CUDA(call, doing) FL_TRY(fl_cuda_status(call, doing))
+/* comm.cu: ends the way to other devices; also after a failure. */
+void fl_cuda_peers_close(fl_dev *d);
 /* The status of the launches since the last check. */
 #define FL_LAUNCHED(doing) fl_cuda_status(FL_LAUNCH_CHECK(), doing)
 
@@ -193,5 +199,7 @@ fl_status fl_cuda_unmix(fl_dev *d, int64_t n, int n_acc, const int64_t *const *a
 fl_status fl_cuda_capture(fl_dev *d, uint64_t key, bool *known);
 fl_status fl_cuda_play(fl_dev *d, bool whole);
 fl_status fl_cuda_energy(fl_dev *d, double *joules);
+fl_status fl_cuda_gather64(int n_dev, fl_dev *const *dev, int64_t n, int64_t *const *x);
+fl_status fl_cuda_spread(int n_dev, fl_dev *const *dev, int64_t n, float *const *x);
 
 #endif

@@ -8,11 +8,17 @@ fl_status fl_cuda_status(cudaError_t error, const char *doing) {
   if (error == cudaSuccess) return FEDLANE_OK;
   (void)cudaGetLastError(); /* a failure that the device survives is not reported twice */
   fl_status status = error == cudaErrorMemoryAllocation ? FEDLANE_MEMORY : FEDLANE_DEVICE;
-  return fl_fail(status, "the GPU failed while %s: %s", doing, cudaGetErrorString(error));
+  int index = 0;
+  (void)cudaGetDevice(&index);
+  return fl_fail(status, "GPU %d failed while %s: %s", index, doing, cudaGetErrorString(error));
 }
 
 fl_status fl_cuda_enter(const fl_dev *d) {
-  return fl_cuda_status(cudaSetDevice(d->index), "it was made the current device");
+  cudaError_t error = cudaSetDevice(d->index);
+  if (error == cudaSuccess) return FEDLANE_OK;
+  (void)cudaGetLastError();
+  return fl_fail(FEDLANE_DEVICE, "GPU %d cannot be worked with: %s", d->index,
+                 cudaGetErrorString(error));
 }
 
 static int capability(int index) {
@@ -82,6 +88,7 @@ fl_status fl_cuda_open(const fl_dev_options *options, fl_dev **out) {
 void fl_cuda_close(fl_dev **dev) {
   if (!dev || !*dev) return;
   fl_dev *d = *dev;
+  fl_cuda_peers_close(d);
   (void)cudaSetDevice(d->index);
   fl_cuda_forget(d);
   fl_meter_close(&d->meter);

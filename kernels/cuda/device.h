@@ -24,6 +24,8 @@
  *   fl_mma_bf16(d, a, b)           warp-wide m16n8k16: float d[4] += a[4] b[2] (bf16 pairs)
  *   fl_tf32(x)                     float to tf32 bits, round to nearest, ties away (cvt.rna)
  *   fl_bf16_pair(lo, hi)           two floats to a packed pair, round to nearest even
+ *   fl_library_open(file), fl_library_symbol(library, name)
+ *                                  a library that may be absent, and what it holds; or NULL
  *
  * Warp intrinsics (__shfl_*_sync, __ballot_sync, __syncwarp), __syncthreads, atomics on integers,
  * float4 and friends, __ldg, min and max, rsqrtf and the other math functions: CUDA's own names. */
@@ -37,6 +39,7 @@
 #else
 
 #include <cuda_runtime.h>
+#include <dlfcn.h>
 
 #define FL_KERNEL __global__
 #define FL_KERNEL_BOUNDS(threads, blocks) __global__ __launch_bounds__(threads, blocks)
@@ -95,6 +98,11 @@ static __device__ __forceinline__ uint32_t fl_bf16_pair(float lo, float hi) {
   uint32_t bits;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(hi), "f"(lo));
   return bits;
+}
+
+static inline void *fl_library_open(const char *file) { return dlopen(file, RTLD_NOW); }
+static inline void *fl_library_symbol(void *library, const char *name) {
+  return dlsym(library, name);
 }
 
 #endif

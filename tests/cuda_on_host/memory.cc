@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "host_device.h"
 #include "settings.h"
@@ -22,34 +23,44 @@ struct piece {
 static std::mutex pieces_lock;
 static std::map<const char *, piece> pieces;
 
-/* The piece that holds all of at[0 .. bytes-1]; NULL: none does. */
-static const piece *find(const void *at, size_t bytes) {
+/* The piece that holds all of at[0 .. bytes-1]; nothing: none does. */
+static std::optional<piece> find(const void *at, size_t bytes) {
   const char *from = static_cast<const char *>(at);
   std::lock_guard<std::mutex> hold(pieces_lock);
   auto next = pieces.upper_bound(from);
-  if (next == pieces.begin()) return nullptr;
+  if (next == pieces.begin()) return std::nullopt;
   const auto &[start, found] = *std::prev(next);
-  return from + bytes <= start + found.bytes ? &found : nullptr;
+  if (from + bytes > start + found.bytes) return std::nullopt;
+  return found;
 }
 
 static bool on_device(const void *at, size_t bytes) {
-  const piece *p = find(at, bytes);
+  std::optional<piece> p = find(at, bytes);
   return p && p->is == kind::device;
 }
 
 static bool is_pinned(const void *at, size_t bytes) {
-  const piece *p = find(at, bytes);
+  std::optional<piece> p = find(at, bytes);
   return p && p->is == kind::pinned;
 }
 
+bool fl_host::is_memory_of(int device, const void *at, size_t bytes) {
+  std::optional<piece> p = find(at, bytes);
+  return p && p->is == kind::device && p->device == device;
+}
+
+/* A device's memory, but not that of the stream's. */
+static bool is_elsewhere(const void *at, size_t bytes, cudaStream_t stream) {
+  return on_device(at, bytes) &&
+         !is_memory_of(stream ? stream->device : current_device(), at, bytes);
+}
+
 bool fl_host::names_elsewhere(const void *at, size_t bytes, cudaStream_t stream) {
-  int index = stream ? stream->device : current_device();
   const char *from = static_cast<const char *>(at);
   for (size_t i = 0; i + sizeof(void *) <= bytes; i += sizeof(void *)) {
     const void *word;
     memcpy(&word, from + i, sizeof word);
-    const piece *p = word ? find(word, 1) : nullptr;
-    if (p && p->is == kind::device && p->device != index) return true;
+    if (word && is_elsewhere(word, 1, stream)) return true;
   }
   return false;
 }
@@ -77,7 +88,7 @@ static cudaError_t take(void **at, size_t bytes, kind is) {
 static cudaError_t give_back(void *at, kind is) {
   if (!at) return cudaSuccess;
   if (capturing()) return forbid();
-  const piece *p = find(at, 0);
+  std::optional<piece> p = find(at, 0);
   if (!p || p->is != is) return note(cudaErrorInvalidValue);
   int index = p->device;
   cudaError_t error = drain(index);
@@ -112,6 +123,8 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpy
   bool from = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
   if (kind != cudaMemcpyDefault && (on_device(dst, bytes) != to || on_device(src, bytes) != from))
     return note(cudaErrorInvalidValue);
+  if (is_elsewhere(dst, bytes, stream) || is_elsewhere(src, bytes, stream))
+    return note(cudaErrorInvalidValue);
   bool out = !on_device(dst, bytes), in = !on_device(src, bytes);
   bool pageable = (in && !is_pinned(src, bytes)) || (out && !is_pinned(dst, bytes));
   if (stream && stream->capture && pageable) return forbid();
@@ -133,11 +146,20 @@ cudaError_t cudaMemcpy(void *dst, const void *src, size_t bytes, cudaMemcpyKind 
   return error == cudaSuccess ? drain(current_device()) : error;
 }
 
+cudaError_t cudaMemcpyPeerAsync(void *dst, int dst_device, const void *src, int src_device,
+                                size_t bytes, cudaStream_t stream) {
+  if (bytes == 0) return cudaSuccess;
+  if (!is_memory_of(dst_device, dst, bytes) || !is_memory_of(src_device, src, bytes))
+    return note(cudaErrorInvalidValue);
+  return submit(
+      stream, [=](char *, size_t) { return memmove(dst, src, bytes) == dst; }, &pieces);
+}
+
 cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t stream) {
   if (bytes == 0) return cudaSuccess;
-  if (!on_device(at, bytes)) return note(cudaErrorInvalidValue);
+  if (!on_device(at, bytes) || is_elsewhere(at, bytes, stream)) return note(cudaErrorInvalidValue);
   return submit(
-      stream, [=](char *, size_t) { return memset(at, value, bytes) == at; }, &pieces_lock);
+      stream, [=](char *, size_t) { return memset(at, value, bytes) == at; }, &pieces);
 }
 
 cudaError_t cudaMemset(void *at, int value, size_t bytes) {

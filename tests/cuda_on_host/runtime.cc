@@ -19,6 +19,7 @@ static fl_host_settings first() {
   s.capability = 90;
   s.driver = CUDART_VERSION;
   s.memory = static_cast<int64_t>(4) << 30;
+  s.nccl = true;
   s.seed = 1;
   s.asan_guards = true;
   return s;
@@ -61,7 +62,7 @@ static const struct {
 };
 
 cudaError_t note(cudaError_t error) {
-  if (error != cudaSuccess) last = error;
+  if (error != cudaSuccess && error != cudaErrorLaunchFailure) last = error; /* that one stays */
   return error;
 }
 
@@ -97,23 +98,39 @@ cudaError_t submit(cudaStream_t stream, fl_host_work work, const void *kind) {
   return cudaSuccess;
 }
 
-cudaError_t drain(int index) {
+static cudaError_t fail(device &d) {
+  d.failed = true;
+  if (settings.on_fault)
+    settings.on_fault(d.sentence);
+  else
+    fprintf(stderr, "cuda-on-host: %s\n", d.sentence);
+  return note(cudaErrorLaunchFailure);
+}
+
+cudaError_t drain(int index, bool wait) {
   cudaError_t error = check_device(index);
   if (error != cudaSuccess) return error;
   if (capturing()) return forbid();
   device &d = devices[index];
   std::lock_guard<std::recursive_mutex> hold(d.lock);
   std::vector<fl_host_work> queue = std::exchange(d.queue, {});
-  for (const fl_host_work &work : queue) {
-    if (work(d.sentence, sizeof d.sentence)) continue;
-    d.failed = true;
-    if (settings.on_fault)
-      settings.on_fault(d.sentence);
-    else
-      fprintf(stderr, "cuda-on-host: %s\n", d.sentence);
-    return note(cudaErrorLaunchFailure);
+  for (auto work = queue.begin(); work != queue.end(); ++work) {
+    try {
+      if (!(*work)(d.sentence, sizeof d.sentence)) return fail(d);
+    } catch (const not_yet &) {
+      d.queue.insert(d.queue.begin(), work, queue.end());
+      if (!wait) return cudaErrorNotReady;
+      snprintf(d.sentence, sizeof d.sentence, "device %d waits for others that never come", index);
+      return fail(d);
+    }
   }
   return cudaSuccess;
+}
+
+bool lose_device() {
+  static std::mutex lock;
+  std::lock_guard<std::mutex> hold(lock);
+  return settings.lost_after > 0 && --settings.lost_after == 0;
 }
 
 /* --- launches ------------------------------------------------------------------------------ */
@@ -125,9 +142,9 @@ static size_t shared_most() {
   return kib * 1024;
 }
 
-/* What cudaFuncSetAttribute allowed each kernel. */
+/* What cudaFuncSetAttribute allowed each kernel on each device. */
 static std::mutex allowed_lock;
-static std::map<const void *, size_t> allowed;
+static std::map<std::pair<int, const void *>, size_t> allowed;
 
 void queue_fault(const char *kernel, const char *why, cudaStream_t stream) {
   auto fault = [kernel, why](char *sentence, size_t size) {
@@ -139,7 +156,7 @@ void queue_fault(const char *kernel, const char *why, cudaStream_t stream) {
 
 /* A launch whose turn has come: the device may be lost before it. */
 static bool run_launch(const launch &what, char *sentence, size_t size) {
-  if (settings.lost_after <= 0 || --settings.lost_after > 0) return run_grid(what, sentence, size);
+  if (!lose_device()) return run_grid(what, sentence, size);
   snprintf(sentence, size, "%s: the device was lost", what.kernel);
   return false;
 }
@@ -153,7 +170,7 @@ void queue_launch(launch what, const void *kernel, size_t parameters, cudaStream
   what.most = shared_plain;
   {
     std::lock_guard<std::mutex> hold(allowed_lock);
-    auto found = allowed.find(kernel);
+    auto found = allowed.find({stream ? stream->device : current, kernel});
     if (found != allowed.end()) {
       dynamic = found->second;
       what.most = shared_most();
@@ -181,7 +198,7 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute which, in
       static_cast<size_t>(bytes) > shared_most())
     return note(cudaErrorInvalidValue);
   std::lock_guard<std::mutex> hold(allowed_lock);
-  allowed[kernel] = static_cast<size_t>(bytes);
+  allowed[{current, kernel}] = static_cast<size_t>(bytes);
   return cudaSuccess;
 }
 
@@ -201,10 +218,14 @@ const char *cudaGetErrorName(cudaError_t error) {
 }
 
 cudaError_t cudaGetLastError() {
-  return std::exchange(last, devices[current].failed ? cudaErrorLaunchFailure : cudaSuccess);
+  cudaError_t error = cudaPeekAtLastError();
+  last = cudaSuccess;
+  return error;
 }
 
-cudaError_t cudaPeekAtLastError() { return last; }
+cudaError_t cudaPeekAtLastError() {
+  return devices[current].failed ? cudaErrorLaunchFailure : last;
+}
 
 cudaError_t cudaDriverGetVersion(int *version) {
   *version = settings.driver;
@@ -313,6 +334,10 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned) {
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   return drain(stream ? stream->device : current);
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  return drain(stream ? stream->device : current, false);
 }
 
 /* Queues run in the order of the calls, so on one device there is nothing to wait for; another
