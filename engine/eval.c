@@ -106,7 +106,9 @@ fl_status fl_eval_warm(fedlane_run *run, fl_station *s) {
 
 static fl_status work(fedlane_run *run, fl_station *s, fl_groups *g) {
   const fl_lanes *l = &s->lanes;
-  int together = run->plan.together, batch = (int)run->config->eval.batch, first;
+  int share = (g->n + run->n_station - 1) / run->n_station, first;
+  int together = run->plan.together < share ? run->plan.together : share;
+  int batch = (int)run->config->eval.batch;
   memset(l->client, 0, (size_t)l->width * sizeof *l->client);
   memset(l->nth, 0, (size_t)l->width * sizeof *l->nth);
   while ((first = atomic_fetch_add(&g->next, together)) < g->n) {

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "backend.h"
+
 static const double bits_a_level = 8;
 
 void fl_mix_open(fl_mix *mix, const fl_ops *ops, fl_dev *dev, int64_t n) {
@@ -117,13 +119,37 @@ fl_status fl_mix_add_product(fl_mix *mix, const fl_summand *s, fl_batch b, int I
   return FEDLANE_OK;
 }
 
-fl_status fl_mix_join(fl_mix *mix, const fl_mix *other) {
-  for (int k = 0; k < FL_MIX_LEVELS; k++) {
-    if (!other->used[k]) continue;
-    FL_TRY(touch(mix, k));
-    FL_TRY(mix->ops->add64(mix->dev, mix->n, other->level[k], mix->level[k]));
+/* One level of mixes that can read each other's memory. */
+static fl_status join_near(int n, fl_mix *const *mix, int level) {
+  fl_mix *all = mix[0];
+  for (int i = 1; i < n; i++) {
+    if (!mix[i]->used[level]) continue;
+    FL_TRY(touch(all, level));
+    FL_TRY(all->ops->add64(all->dev, all->n, mix[i]->level[level], all->level[level]));
   }
-  mix->total += other->total;
+  return FEDLANE_OK;
+}
+
+/* One level of mixes on a device each. A collective wants all of them, so those that have not used
+ * the level bring zeros. */
+static fl_status join_far(int n, fl_mix *const *mix, int level) {
+  fl_dev *dev[FL_DEVICES_MAX];
+  int64_t *x[FL_DEVICES_MAX];
+  bool used = false;
+  for (int i = 0; i < n; i++) used = used || mix[i]->used[level];
+  if (!used) return FEDLANE_OK;
+  for (int i = 0; i < n; i++) {
+    FL_TRY(touch(mix[i], level));
+    dev[i] = mix[i]->dev;
+    x[i] = mix[i]->level[level];
+  }
+  return mix[0]->ops->gather64(n, dev, mix[0]->n, x);
+}
+
+fl_status fl_mix_join(int n, fl_mix *const *mix) {
+  bool near = n == 1 || mix[0]->ops->host || mix[0]->dev == mix[1]->dev;
+  for (int k = 0; k < FL_MIX_LEVELS; k++) FL_TRY(near ? join_near(n, mix, k) : join_far(n, mix, k));
+  for (int i = 1; i < n; i++) mix[0]->total += mix[i]->total;
   return FEDLANE_OK;
 }
 

@@ -46,8 +46,9 @@ fl_status fl_mix_add(fl_mix *mix, const fl_summand *s, fl_cspan x);
  * formed. b.C is s->C. */
 fl_status fl_mix_add_product(fl_mix *mix, const fl_summand *s, fl_batch b, int I, int O, fl_cspan x,
                              fl_cspan d);
-/* Adds what `other` (on the same host, CPU or the same device) has gathered. */
-fl_status fl_mix_join(fl_mix *mix, const fl_mix *other);
+/* mix[0] gets what all n together have gathered; the others then hold anything until their next
+ * round. They live on one host, on one device, or on a device each. */
+fl_status fl_mix_join(int n, fl_mix *const *mix);
 /* out = sum / total, float (device) [n]; zeros when nothing was added. */
 fl_status fl_mix_mean(const fl_mix *mix, float *out);
 

@@ -13,9 +13,10 @@ static double now(void) {
 /* The sums of all stations become one mean an update. */
 static fl_status join(fedlane_run *run) {
   for (int u = 0; u < run->algorithm->n_update; u++) {
-    fl_mix *all = &run->station[0].mix[u];
-    for (int i = 1; i < run->n_station; i++) FL_TRY(fl_mix_join(all, &run->station[i].mix[u]));
-    FL_TRY(fl_mix_mean(all, run->mean[u]));
+    fl_mix *mix[FL_DEVICES_MAX];
+    for (int i = 0; i < run->n_station; i++) mix[i] = &run->station[i].mix[u];
+    FL_TRY(fl_mix_join(run->n_station, mix));
+    FL_TRY(fl_mix_mean(mix[0], run->mean[u]));
   }
   return FEDLANE_OK;
 }

@@ -28,15 +28,24 @@ int32_t fl_schedule_steps(const fl_schedule *s, int32_t n_example);
 /* A client of a cohort while it is put in order. */
 typedef struct fl_drawn {
   uint32_t client, nth;
-  int32_t rank, work;
+  int32_t rank, work, share;
 } fl_drawn;
 
-/* The clients of one round, those with most work first. Arrays of `capacity`. */
+/* Neighbours in a cohort, those with most work first: the clients of one GPU, or those that CPU
+ * threads take from as they become free. */
+typedef struct fl_share {
+  int32_t n, end;  /* clients; the place after the last */
+  int64_t work;    /* pieces of all of them */
+  atomic_int next; /* place of the first client not yet taken by a station */
+} fl_share;
+
+/* The clients of one round, share after share. Arrays of `capacity`. */
 typedef struct fl_cohort {
   int32_t n, capacity; /* clients that have examples; train.cohort */
   uint32_t *client, *nth;
-  int32_t *rank;   /* place in the order of drawing: results are summed in this order */
-  atomic_int next; /* first client not yet taken by a station */
+  int32_t *rank; /* place in the order of drawing: results are summed in this order */
+  int n_share;
+  fl_share share[FL_DEVICES_MAX];
   int64_t weight;  /* of all clients together, as mixed */
   fl_drawn *order; /* scratch */
   int32_t *drawn;  /* scratch: what the sampler writes */
@@ -55,6 +64,8 @@ typedef struct fl_station {
   int first;
   fl_arena arena, host_arena;
   fl_source source;
+  float *global[1 + FL_SLOTS]; /* the server's weights and the slots that travel: the server's own
+                                  where this device can read them, else copies of this round */
   fl_mix mix[FL_UPDATES];
   fl_span g, velocity, act, target; /* [together] */
   fl_span history;                  /* [together] of implicit layers */
@@ -108,7 +119,7 @@ typedef struct fl_plan {
   int64_t lane, train; /* bytes a seat; bytes more for a lane while it trains */
   int64_t shared, mix; /* bytes a device besides lanes; of one level of exact sums */
   int64_t store, data; /* bytes on the host: client vectors at most, data set */
-  int64_t room;        /* bytes that were free */
+  int64_t room;        /* bytes that were free, on the device that had least */
 } fl_plan;
 
 /* Groups of examples, each evaluated by itself. */
@@ -165,15 +176,18 @@ fl_status fl_round(fedlane_run *run, fedlane_metrics *metrics);
 fl_status fl_cohort_open(fedlane_run *run);
 void fl_cohort_close(fl_cohort *cohort);
 fl_status fl_cohort_draw(fedlane_run *run);
-/* The next at most `most` clients: returns how many, *first is the place of the first. */
-int fl_cohort_take(fl_cohort *cohort, int most, int *first);
+/* The next at most `most` clients for a station: returns how many, *first is the place of the
+ * first.
+ */
+int fl_cohort_take(fl_cohort *cohort, int station, int most, int *first);
 int32_t fl_run_examples(const fedlane_run *run, uint32_t client); /* its training examples */
 
 /* station.c: places a station's memory; with an arena that is planning it only counts. */
 fl_status fl_station_open(fedlane_run *run, int i);
 void fl_station_close(fl_station *station);
 int64_t fl_station_bytes(const fedlane_run *run, int width, int together);
-/* Runs `job` once for each station, each in a thread of its own, and returns the first failure. */
+/* Brings the server's vectors to all devices, then runs `job` once for each station, each in a
+ * thread of its own, and returns the first failure. */
 typedef fl_status (*fl_job)(fedlane_run *run, fl_station *station);
 fl_status fl_stations_do(fedlane_run *run, fl_job job);
 

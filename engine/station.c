@@ -48,6 +48,14 @@ static void place_lanes(const fedlane_run *run, fl_station *s, int width, int to
   s->hit = fl_arena_take(a, 8 * (int64_t)together);
 }
 
+static void place_global(const fedlane_run *run, fl_station *s) {
+  bool own = !run->devices.ops->host && s != run->station;
+  for (int i = 0; i <= run->algorithm->n_broadcast; i++)
+    s->global[i] = own ? fl_arena_take(&s->arena, 4 * run->server.P)
+                   : i ? run->server.slot[i - 1]
+                       : run->server.w;
+}
+
 static void place_host(const fedlane_run *run, fl_station *s, int width, int together) {
   int64_t measures = bytes_of_measures(run);
   fl_arena *a = &s->host_arena;
@@ -115,15 +123,17 @@ fl_status fl_station_open(fedlane_run *run, int i) {
   l->ops = run->devices.ops;
   l->dev = run->devices.dev[i];
   place_lanes(run, s, width, together);
+  place_global(run, s);
   FL_TRY(fl_arena_open(&s->arena, l->ops, l->dev));
   place_lanes(run, s, width, together);
+  place_global(run, s);
   place_host(run, s, width, together);
   FL_TRY(fl_arena_open(&s->host_arena, NULL, NULL));
   place_host(run, s, width, together);
   for (int u = 0; u < run->algorithm->n_update; u++) fl_mix_open(&s->mix[u], l->ops, l->dev, l->P);
-  l->w0 = (fl_cspan){run->server.w, 0};
+  l->w0 = (fl_cspan){s->global[0], 0};
   for (int b = 0; b < run->algorithm->n_broadcast; b++)
-    l->broadcast[b] = (fl_cspan){run->server.slot[b], 0};
+    l->broadcast[b] = (fl_cspan){s->global[1 + b], 0};
   FL_TRY(fl_history_open(run->model, l->ops, l->dev, together, s->history));
   return place_source(run, s);
 }
@@ -143,7 +153,18 @@ void fl_station_close(fl_station *s) {
   memset(s, 0, sizeof *s);
 }
 
+static fl_status share_global(fedlane_run *run) {
+  const fl_devices *d = &run->devices;
+  for (int i = 0; i <= run->algorithm->n_broadcast && !d->ops->host && d->n > 1; i++) {
+    float *x[FL_DEVICES_MAX];
+    for (int k = 0; k < d->n; k++) x[k] = run->station[k].global[i];
+    FL_TRY(d->ops->spread(d->n, d->dev, run->server.P, x));
+  }
+  return FEDLANE_OK;
+}
+
 fl_status fl_stations_do(fedlane_run *run, fl_job job) {
+  FL_TRY(share_global(run));
 #pragma omp parallel num_threads(run->n_station)
   for (int i = omp_get_thread_num(); i < run->n_station; i += omp_get_num_threads()) {
     fl_station *s = &run->station[i];

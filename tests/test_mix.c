@@ -81,7 +81,8 @@ static void mix_in(const fl_devices *d, const cohort *c, const int32_t *order, i
     CU_ASSERT_EQUAL(d->ops->upload(d->dev[0], there, x, n * (int64_t)sizeof x[0]), FEDLANE_OK);
     add(&mix[at / group % parts], n, N, span, weight, measure);
   }
-  for (int p = 1; p < parts; p++) CU_ASSERT_EQUAL(fl_mix_join(&mix[0], &mix[p]), FEDLANE_OK);
+  fl_mix *const all[] = {&mix[0], &mix[1], &mix[2]};
+  CU_ASSERT_EQUAL(fl_mix_join(parts, all), FEDLANE_OK);
   CU_ASSERT_EQUAL(mix[0].total, c->total);
   CU_ASSERT_EQUAL(fl_mix_mean(&mix[0], mean), FEDLANE_OK);
   for (int p = 0; p < parts; p++) fl_mix_close(&mix[p]);
