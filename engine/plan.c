@@ -58,7 +58,8 @@ fl_status fl_plan_make(fedlane_run *run) {
   int most = run->devices.together; /* lanes in a call; 0: all */
   plan->lane = fl_station_bytes(run, 2, 1) - fl_station_bytes(run, 1, 1);
   plan->train = fl_station_bytes(run, 2, 2) - fl_station_bytes(run, 2, 1);
-  plan->shared = 2 * plan->mix + (run->devices.ops->host ? 0 : plan->data) +
+  int64_t server = 4 * model->P * (1 + run->algorithm->n_server_slot + run->algorithm->n_update);
+  plan->shared = 2 * plan->mix + (run->devices.ops->host ? 0 : plan->data + server) +
                  (most > 0 ? most * plan->train : 0);
   int64_t a_lane = plan->lane + (most > 0 ? 0 : plan->train);
   int64_t share = room / 10 * 9 / (run->devices.ops->host ? run->n_station : 1) - plan->shared;

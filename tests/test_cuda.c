@@ -150,14 +150,6 @@ static void test_devices_that_are_named(void) {
   fl_host_defaults();
 }
 
-static void test_a_run_takes_one_gpu(void) {
-  const char *device = "device=cuda-on-host:all";
-  fedlane_run *run = NULL;
-  CU_ASSERT_EQUAL(fl_fixture_open(plain, 1, &device, 0, &run), FEDLANE_UNSUPPORTED);
-  CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), "names 2 GPUs; a run works on one"));
-  CU_ASSERT_PTR_NULL(run);
-}
-
 static void test_machines_without_a_fit_gpu(void) {
   fl_devices d;
   fl_host_set()->driver = 0;
@@ -221,7 +213,6 @@ static const fl_test tests[] = {
     {"what device may say", test_what_device_may_say},
 #ifdef FL_CUDA_ON_HOST
     {"devices that are named", test_devices_that_are_named},
-    {"a run takes one GPU", test_a_run_takes_one_gpu},
     {"machines without a fit GPU", test_machines_without_a_fit_gpu},
     {"a device lost in a round", test_a_device_lost_in_a_round},
     {"little memory takes more waves", test_little_memory_takes_more_waves},

@@ -17,8 +17,7 @@ fl_status fl_cuda_enter(const fl_dev *d) {
   cudaError_t error = cudaSetDevice(d->index);
   if (error == cudaSuccess) return FEDLANE_OK;
   (void)cudaGetLastError();
-  return fl_fail(FEDLANE_DEVICE, "GPU %d cannot be worked with: %s", d->index,
-                 cudaGetErrorString(error));
+  return fl_fail(FEDLANE_DEVICE, "GPU %d failed: %s", d->index, cudaGetErrorString(error));
 }
 
 static int capability(int index) {

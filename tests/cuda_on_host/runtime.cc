@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <utility>
@@ -13,9 +14,15 @@
 
 namespace fl_host {
 
+static int from_environment(const char *name, int otherwise) {
+  const char *text = getenv(name);
+  return text ? atoi(text) : otherwise;
+}
+
 static fl_host_settings first() {
   fl_host_settings s = {};
-  s.devices = 2;
+  s.devices = from_environment("FL_HOST_DEVICES", 2);
+  s.lost_after = from_environment("FL_HOST_LOST_AFTER", 0);
   s.capability = 90;
   s.driver = CUDART_VERSION;
   s.memory = static_cast<int64_t>(4) << 30;
