@@ -50,8 +50,6 @@ static const char *const variants[] = {
     "",
     "algorithm: scaffold\n",
     "algorithm: fedadam\n",
-    ("algorithm: {name: feddyn, alpha: 0.1}\n"
-     "filters: [{name: clip, norm: 0.5}, {name: gaussian, deviation: 0.01}]\n"),
 };
 
 /* How a training ended. */
