@@ -48,6 +48,7 @@ static void place_lanes(const fedlane_run *run, fl_station *s, int width, int to
   s->hit = fl_arena_take(a, 8 * (int64_t)together);
 }
 
+/* Where a station reads the server's weights and the slots that travel with them. */
 static void place_global(const fedlane_run *run, fl_station *s) {
   bool own = !run->devices.ops->host && s != run->station;
   for (int i = 0; i <= run->algorithm->n_broadcast; i++)
@@ -153,6 +154,7 @@ void fl_station_close(fl_station *s) {
   memset(s, 0, sizeof *s);
 }
 
+/* Copies of the server's vectors, on devices that cannot read them, become what these are now. */
 static fl_status share_global(fedlane_run *run) {
   const fl_devices *d = &run->devices;
   for (int i = 0; i <= run->algorithm->n_broadcast && !d->ops->host && d->n > 1; i++) {
