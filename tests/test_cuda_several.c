@@ -279,7 +279,9 @@ static void test_mixes_on_a_device_each(void) {
       if (here) CU_ASSERT_EQUAL(fl_mix_begin(to, 6), FEDLANE_OK);
       CU_ASSERT_EQUAL(ops->upload(dev[at], v.at[at], x, sizeof x), FEDLANE_OK);
       fl_cspan span = {(const float *)v.at[at], N};
-      CU_ASSERT_EQUAL(fl_mix_add(to, 1, span, &weight, &measure), FEDLANE_OK);
+      fl_summand sum = {.C = 1, .n = N, .weight = &weight, .measure = &measure};
+      fl_mix_count(to, 1, &weight);
+      CU_ASSERT_EQUAL(fl_mix_add(to, &sum, span), FEDLANE_OK);
     }
     all[k] = &mix[k];
   }
