@@ -20,7 +20,7 @@ typedef struct fl_general {
   const char *name;
   int64_t seed;         /* 0 .. 2^32-1 */
   const char *device;   /* auto | cpu | ref | cuda ... */
-  int precision_choice; /* auto,fp32,tf32,bf16 */
+  int precision_choice; /* auto,fp32,tf32,bf16,tf32x3 */
   int64_t threads;      /* CPU worker threads; 0: all cores */
   int64_t width;        /* lanes seated at once on a device; 0: planned */
   const char *output;   /* run folder; "" writes nothing */

@@ -135,7 +135,8 @@ typedef enum fl_precision {
   FL_MATH_AUTO = -1,
   FL_MATH_FP32,
   FL_MATH_TF32,
-  FL_MATH_BF16
+  FL_MATH_BF16,
+  FL_MATH_TF32X3 /* three tf32 products, near fp32 */
 } fl_precision;
 
 typedef struct fl_ops {

@@ -93,7 +93,7 @@ static void test_widths_are_invisible(void) {
 
 static void test_lower_precision_learns_the_same(void) {
   const fl_ops *ops = gpu();
-  static const char *const precision[] = {"precision=tf32", "precision=bf16"};
+  static const char *const precision[] = {"precision=tf32", "precision=bf16", "precision=tf32x3"};
   if (!ops) return;
   for (int i = 0; i < FL_COUNT(precision); i++) {
     char device[64];

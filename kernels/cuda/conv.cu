@@ -120,8 +120,9 @@ struct block_place {
  * WM x WN warps, each of 16*MT x 8*NT results; V floats are copied at once. Blocks: tiles, channels
  * fastest, by lanes. */
 template <fl_precision P, int WM, int WN, int MT, int NT, int V>
-static FL_KERNEL_BOUNDS(THREADS, WM == 2 ? 3 : 2) void conv_implicit_gemm(fl_conv s, fl_rows rows,
-                                                                          operands o) {
+static FL_KERNEL_BOUNDS(THREADS, WM == 2 ? fl_resident(P) : 2) void conv_implicit_gemm(fl_conv s,
+                                                                                       fl_rows rows,
+                                                                                       operands o) {
   block_place<WM, WN, MT, NT> my(s, rows);
   constexpr int M = my.M, N = my.N, stage = (M + N) * FL_DEPTH;
   FL_SHARED_DYNAMIC(float, shared);
@@ -188,8 +189,8 @@ static __device__ __forceinline__ void copy_stack(const fl_conv &s, const stack 
  * cover is copied once for every 32 channels, and each tap reads it at its own shift; only filters
  * stream. Depth runs over 32 channels within taps within the next 32 channels. */
 template <fl_precision P, int WM, int WN, int MT, int NT>
-static FL_KERNEL_BOUNDS(THREADS, 3) void conv_stacked_gemm(fl_conv s, fl_rows rows, operands o,
-                                                           stack v) {
+static FL_KERNEL_BOUNDS(THREADS, fl_resident(P)) void conv_stacked_gemm(fl_conv s, fl_rows rows,
+                                                                        operands o, stack v) {
   block_place<WM, WN, MT, NT> my(s, rows);
   constexpr int M = my.M, N = my.N;
   FL_SHARED_DYNAMIC(float, shared);
@@ -285,9 +286,7 @@ static fl_status launch_tile(const job *j) {
 
 template <int V>
 static fl_status launch_precision(const job *j) {
-  if (j->d->precision == FL_MATH_FP32) return launch_tile<FL_MATH_FP32, V>(j);
-  if (j->d->precision == FL_MATH_TF32) return launch_tile<FL_MATH_TF32, V>(j);
-  return launch_tile<FL_MATH_BF16, V>(j);
+  return fl_by_precision(j->d, [&](auto p) { return launch_tile<decltype(p)::value, V>(j); });
 }
 
 /* Writes the filters of `lanes` lanes to the workspace; packed: where they are then. */

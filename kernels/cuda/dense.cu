@@ -91,7 +91,7 @@ typedef struct forward {
 /* Sums of a tile of outputs over one share of the inputs. Blocks: tiles, then shares; lanes; tiles
  * of rows. */
 template <fl_precision P, int MT, int NT>
-static FL_KERNEL_BOUNDS(THREADS, 3) void dense_fwd_by_rows(forward f, fl_rows rows) {
+static FL_KERNEL_BOUNDS(THREADS, fl_resident(P)) void dense_fwd_by_rows(forward f, fl_rows rows) {
   constexpr int M = 16 * MT * WARPS, N = 8 * NT, stage = (M + N) * FL_DEPTH;
   FL_SHARED_DYNAMIC(float, shared);
   int lane = (int)blockIdx.y, warp = (int)threadIdx.x / 32;
@@ -203,12 +203,8 @@ fl_status fl_cuda_dense_fwd(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_
     f.w = fl_cspan_from(w, c);
     f.bias = fl_cspan_from(bias, c);
     f.y = fl_span_from(y, c);
-    if (d->precision == FL_MATH_FP32)
-      FL_TRY(choose_forward<FL_MATH_FP32>(d, lanes, f, rows));
-    else if (d->precision == FL_MATH_TF32)
-      FL_TRY(choose_forward<FL_MATH_TF32>(d, lanes, f, rows));
-    else
-      FL_TRY(choose_forward<FL_MATH_BF16>(d, lanes, f, rows));
+    FL_TRY(fl_by_precision(
+        d, [&](auto p) { return choose_forward<decltype(p)::value>(d, lanes, f, rows); }));
   }
   return FEDLANE_OK;
 }
@@ -278,8 +274,8 @@ static __device__ __forceinline__ void write_results(const float (&acc)[MT][NT][
 /* out[n, i] for WIDE inputs i and 8*NT columns n: the rows of dx, or (SUMS) the outputs of gw, to
  * which scale times the product is added. Blocks: tiles of inputs; lanes; tiles of columns. */
 template <fl_precision P, int NT, bool SUMS>
-static FL_KERNEL_BOUNDS(THREADS, 3) void dense_bwd_by_columns(backward f, fl_rows rows,
-                                                              fl_factors scale) {
+static FL_KERNEL_BOUNDS(THREADS, fl_resident(P)) void dense_bwd_by_columns(backward f, fl_rows rows,
+                                                                           fl_factors scale) {
   constexpr int MT = 2, N = 8 * NT, W = N < 32 ? 32 : N, stage = (WIDE + W) * FL_DEPTH;
   FL_SHARED_DYNAMIC(float, shared);
   int lane = (int)blockIdx.y, thread = (int)threadIdx.x, live = rows.n[lane];
@@ -350,12 +346,9 @@ static fl_status go_back(fl_dev *d, fl_batch b, bool sums, backward all, fl_coef
     f.dy = fl_cspan_from(all.dy, c);
     f.out = fl_span_from(all.out, c);
     f.gbias = fl_span_from(all.gbias, c);
-    if (d->precision == FL_MATH_FP32)
-      FL_TRY(choose_backward<FL_MATH_FP32>(d, lanes, sums, f, rows, factors));
-    else if (d->precision == FL_MATH_TF32)
-      FL_TRY(choose_backward<FL_MATH_TF32>(d, lanes, sums, f, rows, factors));
-    else
-      FL_TRY(choose_backward<FL_MATH_BF16>(d, lanes, sums, f, rows, factors));
+    FL_TRY(fl_by_precision(d, [&](auto p) {
+      return choose_backward<decltype(p)::value>(d, lanes, sums, f, rows, factors);
+    }));
   }
   return FEDLANE_OK;
 }
