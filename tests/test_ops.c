@@ -201,7 +201,9 @@ static void test_lower_precisions(void) {
         const fl_op_case *c = &fl_op_case_list[k];
         if (c->run != fl_run_dense && c->run != fl_run_conv) continue;
         compare_with_oracle(c, rounded, lower[p].tolerance);
-        if (c->C == FL_CASE_LANES) check_batching(c, rounded);
+        if (c->C != FL_CASE_LANES) continue;
+        check_batching(c, rounded);
+        check_sharing(c, rounded);
       }
       rounded.ops->close(&rounded.dev);
     }
