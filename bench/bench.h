@@ -7,8 +7,8 @@
 #include "run.h"
 
 typedef struct fl_bench_options {
-  const char *workload, *device, *json; /* json: file for the figures; NULL: none */
-  int rounds, threads;                  /* 0: the workload's own; all cores */
+  const char *workload, *device, *precision, *json; /* json: file for the figures; NULL: none */
+  int rounds, threads;                              /* 0: the workload's own; all cores */
 } fl_bench_options;
 
 /* A workload: one of the public settings that systems are compared on. */
@@ -26,7 +26,8 @@ double fl_seconds(void); /* a monotonic clock */
 /* Local training of a whole workload: images/s, GFLOP/s and the share of the matrix-product peak.
  */
 fl_status fl_bench_round(const fl_bench_options *options);
-/* Each op on the shapes of workload a1: time, GFLOP/s, GB/s. */
+/* Each op on the shapes of workload a1: time, GFLOP/s, GB/s and their shares of the device's peaks.
+ */
 fl_status fl_bench_ops(const fl_bench_options *options);
 
 #endif

@@ -22,12 +22,13 @@ static const fl_workload *find(const char *name) {
 
 static fl_status open_workload(const fl_workload *w, const fl_bench_options *o, int rounds,
                                fedlane_run **out) {
-  char override[3][64];
-  const char *list[] = {override[0], override[1], override[2]};
+  char override[4][64];
+  const char *list[] = {override[0], override[1], override[2], override[3]};
   fl_config *config = NULL;
   snprintf(override[0], sizeof override[0], "train.rounds=%d", rounds);
   snprintf(override[1], sizeof override[1], "device=%s", o->device);
   snprintf(override[2], sizeof override[2], "threads=%d", o->threads);
+  snprintf(override[3], sizeof override[3], "precision=%s", o->precision);
   FL_TRY(fl_config_parse(w->name, w->config, FL_COUNT(list), list, &config));
   fl_status status = fl_run_open(&config, 0, out);
   fl_config_close(&config);
