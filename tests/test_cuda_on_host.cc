@@ -237,15 +237,21 @@ static void test_a_missing_wait_shows() {
   CU_ASSERT_EQUAL(wrong_in_pipeline<2>(), 160);
 }
 
+template <bool ONCE>
 FL_KERNEL void copy_partly(const float *x, float *y, int bytes, int shift) {
   FL_SHARED_DYNAMIC(char, tile);
-  fl_cp_async16(tile + shift, x, bytes);
+  if (ONCE)
+    fl_cp_async16_once(tile + shift, x, bytes);
+  else
+    fl_cp_async16(tile + shift, x, bytes);
   fl_cp_async_commit();
   fl_cp_async_wait<0>();
   for (int i = 0; i < 4; i++) y[i] = reinterpret_cast<float *>(tile)[i];
 }
 
-static void test_what_copies_refuse() {
+template <bool ONCE>
+static void check_what_copies_refuse() {
+  auto copy_partly = ::copy_partly<ONCE>;
   float *x = on_device(counting(4)), *y = on_device(counting(4));
   FL_LAUNCH(copy_partly, 1, 1, 16, nullptr, x, y, 8, 0);
   std::vector<float> got = fetched(y, 4);
@@ -256,6 +262,11 @@ static void test_what_copies_refuse() {
   faults("outside the block", [=] { FL_LAUNCH(copy_partly, 1, 1, 16, nullptr, x, y, 16, 16); });
   cudaFree(x);
   cudaFree(y);
+}
+
+static void test_what_copies_refuse() {
+  check_what_copies_refuse<false>();
+  check_what_copies_refuse<true>();
 }
 
 FL_KERNEL void leave_early(unsigned n) {

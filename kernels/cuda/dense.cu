@@ -36,7 +36,7 @@ static __device__ __forceinline__ void copy_rows(float *tile, const float *any, 
   for (int row = (int)threadIdx.x / columns; row < R; row += at_once) {
     const float *from = row_at(row);
     const float *src = from && k + column < end ? from + k + column : NULL;
-    fl_copy<V>(tile + fl_by_rows(row, column), src, any);
+    fl_copy<V, true>(tile + fl_by_rows(row, column), src, any);
   }
 }
 
@@ -51,7 +51,7 @@ static __device__ __forceinline__ void copy_columns(float *tile, const float *fr
   for (int row = (int)threadIdx.x / columns; row < FL_DEPTH; row += at_once) {
     bool in = k + row < n_row && first + column < end;
     const float *src = in ? from + (int64_t)(k + row) * pitch + first + column : NULL;
-    fl_copy<V>(tile + fl_by_columns(W, row, column), src, from);
+    fl_copy<V, true>(tile + fl_by_columns(W, row, column), src, from);
   }
 }
 

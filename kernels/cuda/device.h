@@ -16,7 +16,9 @@
  *                                  cudaFuncSetAttribute
  *   fl_cp_async16(dst, src, bytes) 16-byte copy global -> shared, bytes (0 .. 16) of it read, the
  *                                  rest zero-filled; completes at a wait; both aligned
- *   fl_cp_async4(dst, src, bytes)  the same for 4 bytes (0 or 4 read)
+ *   fl_cp_async16_once(dst, src, bytes)
+ *                                  the same past the L1 cache: for what a block reads only once
+ *   fl_cp_async4(dst, src, bytes)  as fl_cp_async16, 4 bytes (0 or 4 read)
  *   fl_cp_async_commit(), fl_cp_async_wait<N>()
  *                                  as cp.async.commit_group, wait_group N
  *   fl_mma_tf32(d, a, b)           warp-wide m16n8k8: float d[4] += a[4] b[2] (tf32 bits in
@@ -54,6 +56,12 @@
 static __device__ __forceinline__ void fl_cp_async16(void *dst, const void *src, int bytes) {
   uint32_t at = (uint32_t)__cvta_generic_to_shared(dst);
   asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(src), "r"(bytes)
+               : "memory");
+}
+
+static __device__ __forceinline__ void fl_cp_async16_once(void *dst, const void *src, int bytes) {
+  uint32_t at = (uint32_t)__cvta_generic_to_shared(dst);
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(src), "r"(bytes)
                : "memory");
 }
 

@@ -57,10 +57,12 @@ enum {
 };
 
 /* Copies V = 4 or 1 floats to shared memory, or zeros when src is NULL; `any` is a valid address.
- */
-template <int V>
+ * ONCE: no other copy of the block reads them. */
+template <int V, bool ONCE = false>
 static __device__ __forceinline__ void fl_copy(float *dst, const float *src, const float *any) {
-  if constexpr (V == 4)
+  if constexpr (V == 4 && ONCE)
+    fl_cp_async16_once(dst, src ? src : any, src ? 16 : 0);
+  else if constexpr (V == 4)
     fl_cp_async16(dst, src ? src : any, src ? 16 : 0);
   else
     fl_cp_async4(dst, src ? src : any, src ? 4 : 0);
