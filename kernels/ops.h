@@ -287,7 +287,7 @@ typedef struct fl_ops {
   /* Size and health of the product that dense_bwd_weights would add with scale 1, x'dy [O, I] over
    * a lane's rows, without forming it. out[c], (device) [C]: sum2 through the Gram matrices of x
    * and dy; peak: a bound, the largest norm of a column of x times that of dy, +infinity when any
-   * element is not finite. */
+   * element is not finite or the bound is beyond 2^127. */
   fl_status (*product_measure)(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
                                fl_measure *out);
   /* `mix` of that product, without forming it: acc[c] [O, I]. A lane's integers do not depend on

@@ -110,6 +110,11 @@ fl_status fl_nn_gemm(int64_t m, int64_t n, int64_t k, float alpha, fl_matrix a, 
 void fl_cpu_dense_back(int rows, int64_t I, int64_t O, const float *x, const float *dy,
                        const float *w, float *dx, float scale, float *gw);
 
+/* mix.c: total += llrint((double)x * factor) for n <= FL_CPU_TILE elements, a number that stays in
+ * the first cache level. total is not x. */
+enum { FL_CPU_TILE = 1024 };
+void fl_cpu_mix_tile(int n, const float *x, double factor, int64_t *total);
+
 /* winograd.c: 3x3 convolutions with stride 1 between vectors of 16 channels. */
 /* Whether the functions below take this window and are the fastest way. */
 bool fl_wino_fits(const fl_window *s);
@@ -196,5 +201,10 @@ fl_status fl_cpu_add64(fl_dev *d, int64_t n, const int64_t *x, int64_t *y);
 fl_status fl_cpu_unmix(fl_dev *d, int64_t n, int n_acc, const int64_t *const *acc,
                        const double *unit, float *out);
 fl_status fl_cpu_energy(fl_dev *d, double *joules);
+
+fl_status fl_cpu_product_measure(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
+                                 fl_measure *out);
+fl_status fl_cpu_product_mix(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
+                             const double *factor, int64_t *const *acc);
 
 #endif

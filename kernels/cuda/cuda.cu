@@ -55,8 +55,8 @@ extern "C" const fl_ops fl_cuda_ops = {
     nullptr, /* conv_relu_fwd */
     nullptr, /* pool_relu_bwd */
     nullptr, /* conv_bwd_data_relu */
-    nullptr, /* product_measure */
-    nullptr, /* product_mix */
+    fl_cuda_product_measure,
+    fl_cuda_product_mix,
     fl_cuda_capture,
     fl_cuda_play,
     fl_cuda_gather64,

@@ -196,6 +196,11 @@ fl_status fl_cuda_add64(fl_dev *d, int64_t n, const int64_t *x, int64_t *y);
 fl_status fl_cuda_unmix(fl_dev *d, int64_t n, int n_acc, const int64_t *const *acc,
                         const double *unit, float *out);
 
+fl_status fl_cuda_product_measure(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
+                                  fl_measure *out);
+fl_status fl_cuda_product_mix(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
+                              const double *factor, int64_t *const *acc);
+
 fl_status fl_cuda_capture(fl_dev *d, uint64_t key, bool *known);
 fl_status fl_cuda_play(fl_dev *d, bool whole);
 fl_status fl_cuda_energy(fl_dev *d, double *joules);

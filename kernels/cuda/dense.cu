@@ -13,16 +13,15 @@
  * Lanes that share one copy of w are one product, whose row r is row r % B of lane r / B: a tile of
  * w then serves up to 64 rows of any lanes. Shares, and the order in a share, remain those of a
  * lane, and no result knows which tile its row is in, so that sharing is invisible bit for bit. */
-#include "tile.h"
+#include "dense.h"
 
 enum {
-  THREADS = 128,
-  WARPS = 4,
-  WIDE = 32 * WARPS,        /* input features of a backward tile */
-  SUM_COLUMNS = 64,         /* output features of a tile of weight sums */
-  BLOCKS = 32,              /* wanted of one lane's forward pass */
-  SHARE_LEAST = 256,        /* input features of a share */
-  STATIC_BYTES = 47 * 1024, /* of dynamic shared memory that need no asking */
+  THREADS = FL_DENSE_THREADS,
+  WARPS = FL_DENSE_WARPS,
+  WIDE = FL_DENSE_WIDE,
+  SUM_COLUMNS = 64,  /* output features of a tile of weight sums */
+  BLOCKS = 32,       /* wanted of one lane's forward pass */
+  SHARE_LEAST = 256, /* input features of a share */
 };
 
 /* Floats k .. k+FL_DEPTH-1 of R rows as a tile by rows; zero from float `end` on. row_at(row):
@@ -40,22 +39,7 @@ static __device__ __forceinline__ void copy_rows(float *tile, const float *any, 
   }
 }
 
-/* Floats first .. first+W-1 of rows k .. k+FL_DEPTH-1 as a tile by columns; zero from row n_row and
- * from float `end` on. */
-template <int V, int W>
-static __device__ __forceinline__ void copy_columns(float *tile, const float *from, int pitch,
-                                                    int n_row, int k, int first, int end) {
-  constexpr int columns = W / V, at_once = THREADS / columns;
-  int column = (int)threadIdx.x % columns * V;
-#pragma unroll(V == 4 ? 8 : 1)
-  for (int row = (int)threadIdx.x / columns; row < FL_DEPTH; row += at_once) {
-    bool in = k + row < n_row && first + column < end;
-    const float *src = in ? from + (int64_t)(k + row) * pitch + first + column : NULL;
-    fl_copy<V, true>(tile + fl_by_columns(W, row, column), src, from);
-  }
-}
-
-/* The same tile from a matrix that lies turned: floats k .. of the rows that start at from[0 ..
+/* A tile by columns from a matrix that lies turned: floats k .. of the rows that start at from[0 ..
  * N-1], NULL for a row of zeros. */
 template <int W, int N>
 static __device__ __forceinline__ void copy_turned(float *tile, const float *any,
@@ -74,20 +58,6 @@ static __device__ __forceinline__ bool find_row(const fl_rows &rows, int first, 
   *lane = first + r / B;
   *row = r % B;
   return r < together * B && *row < rows.n[*lane];
-}
-
-/* Bytes of a pipeline over `depth` steps whose stages are two tiles of M and N rows or columns. */
-static int pipeline_bytes(int M, int N, int depth) {
-  int64_t stages = fl_ceil_div(depth, FL_DEPTH);
-  return (stages < FL_STAGES ? (int)stages : (int)FL_STAGES) * (M + N) * FL_DEPTH *
-         (int)sizeof(float);
-}
-
-static fl_status allow(const void *kernel, int bytes) {
-  if (bytes <= STATIC_BYTES) return FEDLANE_OK;
-  return fl_cuda_status(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
-      "a dense layer asked for shared memory");
 }
 
 /* --- forward -------------------------------------------------------------------------------- */
@@ -171,10 +141,10 @@ static FL_KERNEL_BOUNDS(256, 4) void dense_fwd_join(forward f, fl_rows rows) {
 template <fl_precision P, int MT, int NT>
 static fl_status launch_forward(fl_dev *d, int lanes, forward f, fl_rows rows) {
   auto kernel = dense_fwd_by_rows<P, MT, NT>;
-  int bytes = pipeline_bytes(16 * MT * WARPS, 8 * NT, f.share);
+  int bytes = fl_pipeline_bytes(16 * MT * WARPS, 8 * NT, f.share);
   dim3 grid((unsigned)(f.tiles * f.shares), (unsigned)(lanes / f.together),
             (unsigned)fl_ceil_div((int64_t)f.B * f.together, 8 * NT));
-  FL_TRY(allow((const void *)kernel, bytes));
+  FL_TRY(fl_allow_shared((const void *)kernel, bytes));
   FL_LAUNCH(kernel, grid, dim3(THREADS), bytes, d->stream, f, rows);
   if (f.shares > 1)
     FL_LAUNCH(dense_fwd_join, dim3((unsigned)fl_ceil_div(f.B * f.O, 256), (unsigned)lanes),
@@ -327,15 +297,15 @@ static FL_KERNEL_BOUNDS(THREADS, fl_resident(P)) void dense_bwd_by_columns(backw
   auto copy = [&](int k) {
     float *tile = shared + k % FL_STAGES * stage, *narrow = tile + WIDE * FL_DEPTH;
     if (f.even)
-      copy_columns<4, WIDE>(tile, wide, f.I, depth, k * FL_DEPTH, first, f.I);
+      fl_copy_columns<4, WIDE>(tile, wide, f.I, depth, k * FL_DEPTH, first, f.I);
     else
-      copy_columns<1, WIDE>(tile, wide, f.I, depth, k * FL_DEPTH, first, f.I);
+      fl_copy_columns<1, WIDE>(tile, wide, f.I, depth, k * FL_DEPTH, first, f.I);
     if (!SUMS)
       copy_turned<W, N>(narrow, wide, from, depth, k * FL_DEPTH);
     else if (even_dy)
-      copy_columns<4, W>(narrow, dy, f.O, depth, k * FL_DEPTH, column, f.O);
+      fl_copy_columns<4, W>(narrow, dy, f.O, depth, k * FL_DEPTH, column, f.O);
     else
-      copy_columns<1, W>(narrow, dy, f.O, depth, k * FL_DEPTH, column, f.O);
+      fl_copy_columns<1, W>(narrow, dy, f.O, depth, k * FL_DEPTH, column, f.O);
   };
   fl_pipeline((depth + FL_DEPTH - 1) / FL_DEPTH, copy, [&](int k) {
     const float *a = shared + k % FL_STAGES * stage, *b = a + WIDE * FL_DEPTH;
@@ -352,10 +322,10 @@ static FL_KERNEL_BOUNDS(THREADS, fl_resident(P)) void dense_bwd_by_columns(backw
 template <fl_precision P, int NT, bool SUMS>
 static fl_status launch_backward(fl_dev *d, int lanes, backward f, fl_rows rows, fl_factors scale) {
   auto kernel = dense_bwd_by_columns<P, NT, SUMS>;
-  int bytes = pipeline_bytes(WIDE, 8 * NT < 32 ? 32 : 8 * NT, SUMS ? f.B : f.O);
+  int bytes = fl_pipeline_bytes(WIDE, 8 * NT < 32 ? 32 : 8 * NT, SUMS ? f.B : f.O);
   dim3 grid((unsigned)fl_ceil_div(f.I, WIDE), (unsigned)(lanes / f.together),
             (unsigned)fl_ceil_div(SUMS ? f.O : (int64_t)f.B * f.together, 8 * NT));
-  FL_TRY(allow((const void *)kernel, bytes));
+  FL_TRY(fl_allow_shared((const void *)kernel, bytes));
   FL_LAUNCH(kernel, grid, dim3(THREADS), bytes, d->stream, f, rows, scale);
   return FL_LAUNCHED("a dense layer's gradient was queued");
 }
