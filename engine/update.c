@@ -142,11 +142,11 @@ static fl_summand summand_of(const fedlane_run *run, const fl_station *s, int u,
 fl_status fl_update_mix_products(fedlane_run *run, fl_station *s, int n) {
   for (int u = 0; u < run->algorithm->n_update; u++)
     fl_mix_count(&s->mix[u], n, s->weight + s->first);
+  for (int c = 0; c < n; c++) s->product_scale[c] *= s->scale[s->first + c];
   for (int i = 0; i < fl_model_parts(run->model); i++) {
     const fl_part *part = fl_model_part(run->model, i);
     if (!is_product(s, 0, part)) continue;
     fl_summand sum = summand_of(run, s, 0, i, s->first, n);
-    for (int c = 0; c < n; c++) s->product_scale[c] *= sum.scale[c];
     sum.scale = s->product_scale;
     FL_TRY(fl_mix_add_product(&s->mix[0], &sum, all_rows(run, s, n), part->I, part->O,
                               history_at(s, part->x_at), history_at(s, part->d_at)));
