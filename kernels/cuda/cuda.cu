@@ -52,9 +52,9 @@ extern "C" const fl_ops fl_cuda_ops = {
     fl_cuda_add64,
     fl_cuda_unmix,
     nullptr, /* dense_bwd: the two halves have launches of their own */
-    nullptr, /* conv_relu_fwd */
-    nullptr, /* pool_relu_bwd */
-    nullptr, /* conv_bwd_data_relu */
+    fl_cuda_conv_relu_fwd,
+    fl_cuda_pool_relu_bwd,
+    fl_cuda_conv_bwd_data_relu,
     fl_cuda_product_measure,
     fl_cuda_product_mix,
     fl_cuda_capture,

@@ -196,6 +196,12 @@ fl_status fl_cuda_add64(fl_dev *d, int64_t n, const int64_t *x, int64_t *y);
 fl_status fl_cuda_unmix(fl_dev *d, int64_t n, int n_acc, const int64_t *const *acc,
                         const double *unit, float *out);
 
+fl_status fl_cuda_conv_relu_fwd(fl_dev *d, fl_batch b, const fl_window *s, const fl_window *pool,
+                                fl_cspan x, fl_cspan w, fl_cspan bias, fl_span y, fl_span mask);
+fl_status fl_cuda_pool_relu_bwd(fl_dev *d, fl_batch b, const fl_window *pool, fl_cspan mask,
+                                fl_cspan dy, fl_span dx);
+fl_status fl_cuda_conv_bwd_data_relu(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan dy,
+                                     fl_cspan w, fl_cspan x, fl_span dx);
 fl_status fl_cuda_product_measure(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
                                   fl_measure *out);
 fl_status fl_cuda_product_mix(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
