@@ -15,8 +15,9 @@ enum { FL_CASE_LANES = 7 };
 typedef struct fl_rig fl_rig;
 
 /* How the values of X lie: spread evenly, few levels with many ties, or all at least 1/20 apart
- * from each other and 1/40 from 0, so that a small nudge crosses no kink. EXACT: all inputs have few
- * levels, so that sums of products are exact in every precision and order. */
+ * from each other and 1/40 from 0, so that a small nudge crosses no kink. EXACT: all inputs have
+ * few levels, so that sums of products are exact in every precision and order, but not by
+ * Winograd's way, which the cpu backend goes for 3 x 3 with many channels. */
 typedef enum fl_spread { FL_EVEN, FL_TIES, FL_APART, FL_EXACT } fl_spread;
 
 typedef struct fl_op_case {
@@ -29,7 +30,7 @@ typedef struct fl_op_case {
   int groups;       /* gnorm */
   float p;          /* dropout: share dropped; huber: threshold; clip: limit */
   bool no_bias, bytes;
-  bool pooled;      /* blocks */
+  bool pooled; /* blocks */
   fl_spread spread;
   bool gradient;    /* small enough for central differences */
   double tolerance; /* of an element, relative to the largest of its lane's result */
@@ -92,8 +93,8 @@ struct fl_rig {
   fl_sharing share; /* COPIES and SHARED: every lane has lane 0's inputs and all rows */
   bool plain;       /* accumulators start at 0 and factors are 1 */
   fl_block block;
-  float dead;       /* value of dead rows, but for gradients, which are 0 there */
-  fl_input nudged;  /* element nudged_at of this input in the first lane has `nudge` added */
+  float dead;      /* value of dead rows, but for gradients, which are 0 there */
+  fl_input nudged; /* element nudged_at of this input in the first lane has `nudge` added */
   int64_t nudged_at;
   float nudge;
   /* For the runs. */

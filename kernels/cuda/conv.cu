@@ -30,6 +30,7 @@ typedef struct packing {
   int n, channels, rows, columns, depth;
   int first, down, right;
   int64_t n_stride, channel_stride;
+  bool tf32; /* rounded here, once for all that read them */
 } packing;
 
 static FL_KERNEL_BOUNDS(256, 4) void conv_pack_filters(packing p, fl_cspan w, fl_span out) {
@@ -42,7 +43,7 @@ static FL_KERNEL_BOUNDS(256, 4) void conv_pack_filters(packing p, fl_cspan w, fl
     int h = tap / p.columns, place = p.first + h * p.down + (tap - h * p.columns) * p.right;
     value = fl_lane(w, (int)blockIdx.y)[n * p.n_stride + channel * p.channel_stride + place];
   }
-  fl_lane_out(out, (int)blockIdx.y)[e] = value;
+  fl_lane_out(out, (int)blockIdx.y)[e] = p.tf32 ? __uint_as_float(fl_tf32(value)) : value;
 }
 
 /* --- the product ---------------------------------------------------------------------------- */
@@ -164,6 +165,20 @@ static __device__ __forceinline__ void copy_stack(const fl_conv &s, const stack 
   }
 }
 
+/* Rounds to tf32, once for all taps, what this thread has copied. */
+static __device__ __forceinline__ void round_stack(int pixels, float *tile) {
+  int k = (int)threadIdx.x % CHUNKS * 4, pixel = (int)threadIdx.x / CHUNKS;
+  fl_cp_async_commit();
+  fl_cp_async_wait<0>();
+  for (; pixel < pixels; pixel += THREADS / CHUNKS) {
+    float *at = tile + fl_by_rows(pixel, k), v[4];
+    fl_read<4>(at, v);
+#pragma unroll
+    for (int i = 0; i < 4; i++) v[i] = __uint_as_float(fl_tf32(v[i]));
+    fl_write<4>(at, v);
+  }
+}
+
 /* The fast kernel, for channels in whole stages: the part of the images that a block's windows
  * cover is copied once for every 32 channels, and each tap reads it at its own shift; only filters
  * stream. Depth runs over 32 channels within taps within the next 32 channels. */
@@ -192,6 +207,7 @@ static FL_KERNEL_BOUNDS(THREADS, fl_resident(P)) void conv_stacked_gemm(fl_conv 
   for (int channel = 0; channel < s.from.channels; channel += FL_DEPTH) {
     __syncthreads(); /* nobody reads the last channels any more */
     copy_stack(s, v, from, channel, first, last, shared);
+    if constexpr (P == FL_MATH_TF32) round_stack((last - first + 1) * v.width, shared);
     auto copy = [&](int tap) {
       copy_filters<N>(filter, o.depth, my.column, s.to.channels, tap * s.from.channels + channel,
                       filters + tap % FL_STAGES * N * FL_DEPTH);
@@ -199,7 +215,7 @@ static FL_KERNEL_BOUNDS(THREADS, fl_resident(P)) void conv_stacked_gemm(fl_conv 
     int shift = 0, kw = 0; /* of the tap, in pixels */
     fl_pipeline(s.rows * s.columns, copy, [&](int tap) {
       const float *b = filters + (tap % FL_STAGES * N + my.my_column) * FL_DEPTH;
-      fl_stage_of_rows<P>(
+      fl_stage_of_rows<P == FL_MATH_TF32 ? FL_TF32_ROUNDED : P>(
           acc, shared, [&](int i, int h) { return tile_row[i][h] + shift; }, b, at);
       shift += ++kw < s.columns ? 1 : v.width - kw + 1;
       if (kw == s.columns) kw = 0;
@@ -310,33 +326,35 @@ static fl_status convolve(fl_dev *d, fl_batch b, fl_conv s, packing p, fl_cspan 
   return FEDLANE_OK;
 }
 
-/* At least one stage, of zeros where no place of the window is seen. */
-static int padded_depth(const fl_conv *s) {
+/* But for where the taps are. At least one stage, of zeros where the window has no place. */
+static packing packing_of(const fl_dev *d, const fl_conv *s, const fl_window *w) {
   int depth = (fl_conv_depth(s) + FL_DEPTH - 1) / FL_DEPTH * FL_DEPTH;
-  return depth > 0 ? depth : (int)FL_DEPTH;
+  int64_t taps = (int64_t)w->kernel * w->kernel, filter = taps * w->in.channels;
+  packing p = {};
+  p.n = s->to.channels;
+  p.channels = s->from.channels;
+  p.rows = s->rows;
+  p.columns = s->columns;
+  p.depth = depth > 0 ? depth : (int)FL_DEPTH;
+  p.n_stride = filter;
+  p.channel_stride = taps;
+  p.tf32 = d->precision == FL_MATH_TF32;
+  return p;
 }
 
 /* pool NULL: none. */
 static fl_status forward(fl_dev *d, fl_batch b, const fl_window *w, const fl_window *pool,
                          fl_cspan x, fl_cspan filter, fl_results results) {
   fl_conv s = fl_conv_of(w);
-  int k = w->kernel;
   FL_TRY(fl_cuda_enter(d));
   FL_TRY(fl_conv_check(w, b.B));
   if (pool) {
     s.to = pool->out;
     s.side = 2;
   }
-  packing p = {w->out.channels,
-               w->in.channels,
-               k,
-               k,
-               padded_depth(&s),
-               0,
-               k,
-               1,
-               (int64_t)k * k * w->in.channels,
-               (int64_t)k * k};
+  packing p = packing_of(d, &s, w);
+  p.down = w->kernel;
+  p.right = 1;
   operands o = {x, {}, 0, results};
   return convolve(d, b, s, p, filter, o);
 }
@@ -353,19 +371,17 @@ static fl_status backward_part(fl_dev *d, fl_batch b, const fl_window *w, int ro
   int skip_h = remainder_of(top - row, stride), skip_w = remainder_of(top - column, stride);
   fl_image to = {w->in.channels, (int)fl_ceil_div(w->in.height - row, stride),
                  (int)fl_ceil_div(w->in.width - column, stride)};
-  fl_conv s = {to,
-               w->out,
-               (int)fl_ceil_div(k - skip_h, stride),
-               (int)fl_ceil_div(k - skip_w, stride),
-               1,
-               (top - row - skip_h) / stride,
-               (top - column - skip_w) / stride,
-               1};
   if (to.height == 0 || to.width == 0) return FEDLANE_OK;
-  int last = (k - 1 - skip_h) * k + k - 1 - skip_w; /* the place that the first tap is */
-  packing p = {
-      w->in.channels, w->out.channels, s.rows,  s.columns,      padded_depth(&s),
-      last,           -stride * k,     -stride, (int64_t)k * k, (int64_t)k * k * w->in.channels};
+  fl_conv s = {to, w->out, 0, 0, 1, (top - row - skip_h) / stride, (top - column - skip_w) / stride,
+               1};
+  s.rows = (int)fl_ceil_div(k - skip_h, stride);
+  s.columns = (int)fl_ceil_div(k - skip_w, stride);
+  packing p = packing_of(d, &s, w);
+  p.first = (k - 1 - skip_h) * k + k - 1 - skip_w;
+  p.down = -stride * k;
+  p.right = -stride;
+  p.n_stride = p.channel_stride;
+  p.channel_stride *= w->in.channels;
   results.whole = w->in;
   results.every = stride;
   results.row = row;

@@ -145,6 +145,16 @@ static __device__ __forceinline__ fl_place fl_place_of(int lane) {
   return at;
 }
 
+/* tf32 on operands that have been rounded already: a kernel's own business, no device has it. */
+static constexpr fl_precision FL_TF32_ROUNDED = (fl_precision)-2;
+
+/* x as an operand; bf16: with its neighbour. */
+template <fl_precision P>
+static __device__ __forceinline__ uint32_t fl_operand(float x, float next) {
+  if constexpr (P == FL_MATH_BF16) return fl_bf16_pair(x, next);
+  return P == FL_TF32_ROUNDED ? __float_as_uint(x) : fl_tf32(x);
+}
+
 /* acc += a b over 16 steps of depth, 4 of them in each thread: a[i][h] of row (i, h, g) and b[j] of
  * column (j, g) hold the same steps. */
 template <fl_precision P, int MT, int NT>
@@ -152,19 +162,16 @@ static __device__ __forceinline__ void fl_multiply_rounded(float (&acc)[MT][NT][
                                                            const float (&a)[MT][2][4],
                                                            const float (&b)[NT][4]) {
   uint32_t rows[MT][2][4], columns[NT][4];
-  constexpr int each = P == FL_MATH_TF32 ? 1 : 2; /* values a register */
+  constexpr int each = P == FL_MATH_BF16 ? 2 : 1; /* values a register */
 #pragma unroll
   for (int q = 0; q < 4; q += each) {
 #pragma unroll
     for (int i = 0; i < MT; i++)
 #pragma unroll
       for (int h = 0; h < 2; h++)
-        rows[i][h][q / each] =
-            each == 1 ? fl_tf32(a[i][h][q]) : fl_bf16_pair(a[i][h][q], a[i][h][(q + 1) & 3]);
+        rows[i][h][q / each] = fl_operand<P>(a[i][h][q], a[i][h][(q + 1) & 3]);
 #pragma unroll
-    for (int j = 0; j < NT; j++)
-      columns[j][q / each] =
-          each == 1 ? fl_tf32(b[j][q]) : fl_bf16_pair(b[j][q], b[j][(q + 1) & 3]);
+    for (int j = 0; j < NT; j++) columns[j][q / each] = fl_operand<P>(b[j][q], b[j][(q + 1) & 3]);
   }
 #pragma unroll
   for (int q = 0; q < 4 / each; q += 2)
