@@ -8,9 +8,8 @@
  * The gradient of the input is the same product with the filters turned around; of a layer with
  * stride 2 it is four, one for the pixels of each parity, which see only the places of the window
  * that fell on them. Filters are [O, I, k, k] in memory; a first, small launch writes them to the
- * workspace as [N][K], tap after tap, channels fastest, padded with zeros to whole stages, so that
- * they are copied 16 bytes at a time. Images whose channels are no multiple of 4 are copied by
- * single floats.
+ * workspace as [N][K], channels fastest, padded with zeros to whole stages, so that they are copied
+ * 16 bytes at a time. Images whose channels are no multiple of 4 are copied by single floats.
  *
  * A block of 4 warps computes 128 x 64 results, or 256 x 32 or 256 x 16 where there are fewer
  * channels: each warp 64 x 32, because it reads (64 + 32) * 4 bytes of shared memory a step of
@@ -25,9 +24,10 @@ enum {
 };
 
 /* --- filters as [N][depth] ------------------------------------------------------------------ */
-/* Tap (h, w) is place first + h*down + w*right of a filter. depth: padded to whole stages. */
+/* Tap (h, w) is place first + h*down + w*right of a filter. Depth runs over `beside` channels
+ * within the taps within the next `beside` channels; padded to whole stages. */
 typedef struct packing {
-  int n, channels, rows, columns, depth;
+  int n, channels, beside, rows, columns, depth;
   int first, down, right;
   int64_t n_stride, channel_stride;
   bool tf32; /* rounded here, once for all that read them */
@@ -37,9 +37,10 @@ static FL_KERNEL_BOUNDS(256, 4) void conv_pack_filters(packing p, fl_cspan w, fl
   int64_t e = (int64_t)blockIdx.x * 256 + threadIdx.x;
   if (e >= (int64_t)p.n * p.depth) return;
   int n = (int)(e / p.depth), k = (int)(e - (int64_t)n * p.depth);
-  int tap = k / p.channels, channel = k - tap * p.channels;
+  int taps = p.rows * p.columns, stage = k / p.beside;
   float value = 0;
-  if (tap < p.rows * p.columns) {
+  if (k < taps * p.channels) {
+    int channel = stage / taps * p.beside + k % p.beside, tap = stage % taps;
     int h = tap / p.columns, place = p.first + h * p.down + (tap - h * p.columns) * p.right;
     value = fl_lane(w, (int)blockIdx.y)[n * p.n_stride + channel * p.channel_stride + place];
   }
@@ -95,6 +96,16 @@ struct block_place {
   }
 };
 
+/* The tap of the next stage (packing). */
+static __device__ __forceinline__ void next_stage(const fl_conv &s, fl_tap *at) {
+  if (s.from.channels % FL_DEPTH) return fl_tap_advance(s, at, FL_DEPTH);
+  if (++at->kw < s.columns) return;
+  at->kw = 0;
+  if (++at->kh < s.rows) return;
+  at->kh = 0;
+  at->channel += FL_DEPTH;
+}
+
 /* The general kernel: every stage's windows are copied from the images.
  * WM x WN warps, each of 16*MT x 8*NT results; V floats are copied at once. Blocks: tiles, channels
  * fastest, by lanes. */
@@ -123,7 +134,7 @@ static FL_KERNEL_BOUNDS(THREADS, WM == 2 ? fl_resident(P) : 2) void conv_implici
     float *to = shared + k % FL_STAGES * stage;
     copy_windows<V, M>(s, from, corner, tap, to);
     copy_filters<N>(filter, o.depth, my.column, s.to.channels, k * FL_DEPTH, to + M * FL_DEPTH);
-    fl_tap_advance(s, &tap, FL_DEPTH);
+    next_stage(s, &tap);
   };
   fl_pipeline(o.depth / FL_DEPTH, copy, [&](int k) {
     const float *a = shared + k % FL_STAGES * stage;
@@ -181,7 +192,7 @@ static __device__ __forceinline__ void round_stack(int pixels, float *tile) {
 
 /* The fast kernel, for channels in whole stages: the part of the images that a block's windows
  * cover is copied once for every 32 channels, and each tap reads it at its own shift; only filters
- * stream. Depth runs over 32 channels within taps within the next 32 channels. */
+ * stream. The sums are the general kernel's, so which of the two runs changes no bit. */
 template <fl_precision P, int WM, int WN, int MT, int NT>
 static FL_KERNEL_BOUNDS(THREADS, fl_resident(P)) void conv_stacked_gemm(fl_conv s, fl_rows rows,
                                                                         operands o, stack v) {
@@ -209,7 +220,8 @@ static FL_KERNEL_BOUNDS(THREADS, fl_resident(P)) void conv_stacked_gemm(fl_conv 
     copy_stack(s, v, from, channel, first, last, shared);
     if constexpr (P == FL_MATH_TF32) round_stack((last - first + 1) * v.width, shared);
     auto copy = [&](int tap) {
-      copy_filters<N>(filter, o.depth, my.column, s.to.channels, tap * s.from.channels + channel,
+      copy_filters<N>(filter, o.depth, my.column, s.to.channels,
+                      channel * s.rows * s.columns + tap * FL_DEPTH,
                       filters + tap % FL_STAGES * N * FL_DEPTH);
     };
     int shift = 0, kw = 0; /* of the tap, in pixels */
@@ -333,6 +345,7 @@ static packing packing_of(const fl_dev *d, const fl_conv *s, const fl_window *w)
   packing p = {};
   p.n = s->to.channels;
   p.channels = s->from.channels;
+  p.beside = p.channels % FL_DEPTH ? p.channels : (int)FL_DEPTH;
   p.rows = s->rows;
   p.columns = s->columns;
   p.depth = depth > 0 ? depth : (int)FL_DEPTH;
@@ -374,8 +387,8 @@ static fl_status backward_part(fl_dev *d, fl_batch b, const fl_window *w, int ro
   if (to.height == 0 || to.width == 0) return FEDLANE_OK;
   fl_conv s = {to, w->out, 0, 0, 1, (top - row - skip_h) / stride, (top - column - skip_w) / stride,
                1};
-  s.rows = (int)fl_ceil_div(k - skip_h, stride);
   s.columns = (int)fl_ceil_div(k - skip_w, stride);
+  s.rows = s.columns > 0 ? (int)fl_ceil_div(k - skip_h, stride) : 0;
   packing p = packing_of(d, &s, w);
   p.first = (k - 1 - skip_h) * k + k - 1 - skip_w;
   p.down = -stride * k;
@@ -410,11 +423,19 @@ fl_status fl_cuda_conv_fwd(fl_dev *d, fl_batch b, const fl_window *w, fl_cspan x
   return forward(d, b, w, NULL, x, filter, fl_results_of(y, bias));
 }
 
+/* For 32 -> 64 channels of 3 x 3 on 30 x 30, 50 lanes of 10 rows: 16.6 Gflop (34 us), of which 2.1
+ * are with zeros beyond the edge, and 158 MB (53 us). The 1,800 blocks copy 306 MB of images and
+ * filters and read 1.6 GB. A layer with stride 2 takes four launches with a quarter of
+ * the pixels each, and together one quarter of the products of a single one. */
 fl_status fl_cuda_conv_bwd_data(fl_dev *d, fl_batch b, const fl_window *w, fl_cspan dy,
                                 fl_cspan filter, fl_span dx) {
   return backward(d, b, w, dy, filter, fl_results_of(dx, none));
 }
 
+/* For 32 -> 64 channels of 3 x 3 on 30 x 30 with pooling, 50 lanes of 10 rows: the products of
+ * conv_fwd, but 89 MB (30 us at 3 TB/s): 58 of x, 25 of y and 6 of masks. The three slots that it
+ * stands for move 483 MB. For 3 -> 32 channels on 32 x 32 without pooling: 64 MB (21 us) for 179.
+ */
 fl_status fl_cuda_conv_relu_fwd(fl_dev *d, fl_batch b, const fl_window *w, const fl_window *pool,
                                 fl_cspan x, fl_cspan filter, fl_cspan bias, fl_span y,
                                 fl_span mask) {
@@ -424,6 +445,8 @@ fl_status fl_cuda_conv_relu_fwd(fl_dev *d, fl_batch b, const fl_window *w, const
   return forward(d, b, w, pool, x, filter, results);
 }
 
+/* For 32 -> 64 channels of 3 x 3 on 30 x 30, 50 lanes of 10 rows: the products of conv_bwd_data and
+ * 216 MB (72 us at 3 TB/s); the two slots that it stands for move 331 MB. */
 fl_status fl_cuda_conv_bwd_data_relu(fl_dev *d, fl_batch b, const fl_window *w, fl_cspan dy,
                                      fl_cspan filter, fl_cspan x, fl_span dx) {
   fl_results results = fl_results_of(dx, none);
