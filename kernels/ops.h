@@ -273,7 +273,8 @@ typedef struct fl_ops {
    * window over the convolution's output, always 2 x 2 with stride 2 and no padding; NULL: none. y:
    * what the last of them leaves. mask: bytes, one an element of y and in its order, [B, elements];
    * the stride is in floats as ever: 0 .. 3 the place of the largest in its window in scan order, 4
-   * where it is not positive. Not written without pooling. The same bits as the separate slots. */
+   * where it is not positive. Not written without pooling; at NULL: not wanted. The same bits as
+   * the separate slots. */
   fl_status (*conv_relu_fwd)(fl_dev *d, fl_batch b, const fl_window *s, const fl_window *pool,
                              fl_cspan x, fl_cspan w, fl_cspan bias, fl_span y, fl_span mask);
   /* The way back through the relu and the pooling of such a block: dx is the gradient of the

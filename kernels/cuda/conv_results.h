@@ -14,7 +14,7 @@ typedef struct fl_results {
   fl_span to;
   fl_cspan bias;    /* absent: none */
   fl_cspan gate;    /* in the order of `to`; results are 0 where it is not positive; absent: none */
-  fl_span mask;     /* with pooling: see conv_relu_fwd in ops.h */
+  fl_span mask;     /* with pooling, if wanted: see conv_relu_fwd in ops.h */
   bool relu, pairs; /* pairs: channels are even, and two of them may be one access */
   /* every > 1: cell (h, w) is pixel (row + h*every, column + w*every) of images of size `whole`. */
   int every, row, column;
@@ -132,7 +132,7 @@ static __device__ __forceinline__ void fl_write_window(const float (&acc)[MT][NT
     if (!(v[e] > 0)) place[e] = 4;
   }
   fl_write_neighbours(to, c, v);
-  fl_write_mask(mask, c, place);
+  if (mask) fl_write_mask(mask, c, place);
 }
 
 /* A warp's results. cell, column: its first ones; a pooled image always passes relu. */
@@ -164,7 +164,7 @@ static __device__ __forceinline__ void fl_write_results(const float (&acc)[MT][N
         fl_write_pixel(acc, i, h, j, add[j], r.relu, c, gate ? gate + place : NULL, to + place);
       else if (row % 32 == 0)
         fl_write_window(acc, i, j, add[j], c, to + place,
-                        reinterpret_cast<uint8_t *>(mask) + place);
+                        mask ? reinterpret_cast<uint8_t *>(mask) + place : NULL);
     }
   }
 }
