@@ -42,7 +42,7 @@ RUN(dense_weights, dense_bwd_weights(r->dev, r->b, I, O, X, DY, fl_all(1e-9), r-
 RUN(dense_back, dense_bwd(r->dev, r->b, I, O, X, DY, W, r->dx, fl_all(1e-9), r->w, none))
 RUN(shared_fwd, dense_fwd(r->dev, r->b, I, O, X, SHARED, absent, r->y))
 RUN(shared_data, dense_bwd_data(r->dev, r->b, I, O, DY, SHARED, r->dx))
-RUN(product_measure, product_measure(r->dev, r->b, I, O, X, DY, r->measure))
+RUN(product_measure, product_measure(r->dev, r->b, I, O, X, DY, true, r->measure))
 RUN(xent, xent(r->dev, r->b, K, fl_all(0.1), r->label, Y, r->dy, r->loss, r->hit))
 RUN(seat, axpby(r->dev, r->b.C, P, fl_all(1), SHARED, fl_all(0), r->w))
 RUN(update, axpby(r->dev, r->b.C, P, fl_all(-1e-9), SHARED, fl_all(1), r->w))

@@ -57,8 +57,9 @@ static bool is_product(const fl_station *s, int u, const fl_part *part) {
   return u == 0 && part->implicit && s->course.products;
 }
 
-/* Sizes of the lanes' updates, brought to the host. */
-static fl_status measure(const fedlane_run *run, fl_station *s, fl_lanes *l, int n_update) {
+/* Sizes of the lanes' updates, brought to the host; of products the norms only when asked for. */
+static fl_status measure(const fedlane_run *run, fl_station *s, fl_lanes *l, int n_update,
+                         bool norm) {
   fl_batch rows = all_rows(run, s, l->C);
   for (int u = 0; u < n_update; u++)
     for (int i = 0; i < fl_model_parts(run->model); i++) {
@@ -66,7 +67,7 @@ static fl_status measure(const fedlane_run *run, fl_station *s, fl_lanes *l, int
       int64_t at = measure_at(run, s, u, i) + s->first;
       if (is_product(s, u, part))
         FL_TRY(l->ops->product_measure(l->dev, rows, part->I, part->O, history_at(s, part->x_at),
-                                       history_at(s, part->d_at), s->measure + at));
+                                       history_at(s, part->d_at), norm, s->measure + at));
       else
         FL_TRY(l->ops->measure(l->dev, l->C, part->n, fl_const(fl_part_of(l->up[u], part)),
                                s->measure + at));
@@ -90,7 +91,7 @@ static double norm_of(const fedlane_run *run, const fl_station *s, int c) {
  * has to see the update. */
 static fl_status scale(const fedlane_run *run, fl_station *s, fl_lanes *l, int which) {
   const fl_filter *f = filter_at(run, which);
-  FL_TRY(measure(run, s, l, 1));
+  FL_TRY(measure(run, s, l, 1, true));
   for (int c = 0; c < l->C; c++) {
     double before = s->scale[s->first + c], norm = before * norm_of(run, s, c);
     s->scale[s->first + c] *= f->scale(run->config->filter[which].args, norm);
@@ -117,7 +118,7 @@ fl_status fl_update_finish(fedlane_run *run, fl_station *s, fl_lanes *l) {
     if (f->scale) FL_TRY(scale(run, s, l, i));
     if (touches(run, i)) FL_TRY(f->lanes(config->filter[i].args, &draw, l));
   }
-  return measure(run, s, l, run->algorithm->n_update);
+  return measure(run, s, l, run->algorithm->n_update, false);
 }
 
 bool fl_update_finite(const fedlane_run *run, const fl_station *s, int lane) {

@@ -287,10 +287,10 @@ typedef struct fl_ops {
                                   fl_cspan w, fl_cspan x, fl_span dx);
   /* Size and health of the product that dense_bwd_weights would add with scale 1, x'dy [O, I] over
    * a lane's rows, without forming it. out[c], (device) [C]: sum2 through the Gram matrices of x
-   * and dy; peak: a bound, the largest norm of a column of x times that of dy, +infinity when any
-   * element is not finite or the bound is beyond 2^127. */
+   * and dy, 0 unless norm is set; peak: a bound, the largest norm of a column of x times that of
+   * dy, +infinity when any element is not finite or the bound is beyond 2^127. */
   fl_status (*product_measure)(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
-                               fl_measure *out);
+                               bool norm, fl_measure *out);
   /* `mix` of that product, without forming it: acc[c] [O, I]. A lane's integers do not depend on
    * the other lanes; lanes with factor 0 are left out. */
   fl_status (*product_mix)(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,

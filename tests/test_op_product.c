@@ -93,9 +93,18 @@ static void fetch_measure(fl_rig *r, const history *h, int C, const int32_t *row
                           fl_measure *got) {
   fl_batch b = {C, h->s.R, rows};
   fl_measure *out = fl_rig_hold(r, NULL, C * (int64_t)sizeof *out);
-  CU_ASSERT_EQUAL(r->ops->product_measure(r->dev, b, h->s.I, h->s.O, h->xs, h->dys, out),
-                  FEDLANE_OK);
-  fl_rig_fetch(r, got, out, C * (int64_t)sizeof *out);
+  double peak[LANES];
+  for (int norm = 0; norm <= 1; norm++) {
+    CU_ASSERT_EQUAL(
+        r->ops->product_measure(r->dev, b, h->s.I, h->s.O, h->xs, h->dys, norm != 0, out),
+        FEDLANE_OK);
+    fl_rig_fetch(r, got, out, C * (int64_t)sizeof *out);
+    for (int c = 0; c < C; c++) {
+      if (norm == 0) CU_ASSERT_EQUAL(got[c].sum2, 0);
+      if (norm == 1) CU_ASSERT_EQUAL(got[c].peak, peak[c]);
+      peak[c] = got[c].peak;
+    }
+  }
 }
 
 static void check_size(const history *h, int c, fl_measure got) {

@@ -203,7 +203,7 @@ fl_status fl_cpu_unmix(fl_dev *d, int64_t n, int n_acc, const int64_t *const *ac
 fl_status fl_cpu_energy(fl_dev *d, double *joules);
 
 fl_status fl_cpu_product_measure(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
-                                 fl_measure *out);
+                                 bool norm, fl_measure *out);
 fl_status fl_cpu_product_mix(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
                              const double *factor, int64_t *const *acc);
 

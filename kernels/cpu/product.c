@@ -120,8 +120,12 @@ static double weighted(const float *a, const float *b, const float *gram, int64_
 /* The sum of squares of x'dy is that of the products of two Gram matrices' elements: dy's is taken
  * first, and x's tile by tile for DEEP columns after the other, above the diagonal twice. */
 static fl_status measure_lane(fl_dev *d, int rows, int64_t I, int64_t O, const float *x,
-                              const float *dy, fl_measure *out) {
+                              const float *dy, bool norm, fl_measure *out) {
   double largest[2] = {largest_column(rows, I, x), largest_column(rows, O, dy)}, sum2 = 0;
+  if (!norm) {
+    *out = fl_product_size(rows, largest[0], largest[1], 0);
+    return FEDLANE_OK;
+  }
   int e[2] = {fl_product_exponent(largest[0]), fl_product_exponent(largest[1])};
   int64_t up = (rows + ROWS - 1) / ROWS * ROWS, wide = O > DEEP ? O : DEEP;
   void *scratch;
@@ -142,11 +146,11 @@ static fl_status measure_lane(fl_dev *d, int rows, int64_t I, int64_t O, const f
 }
 
 fl_status fl_cpu_product_measure(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
-                                 fl_measure *out) {
+                                 bool norm, fl_measure *out) {
   for (int c = 0; c < b.C; c++) {
     out[c] = (fl_measure){0, 0};
     if (b.rows[c] > 0)
-      FL_TRY(measure_lane(d, b.rows[c], I, O, fl_lane(x, c), fl_lane(dy, c), &out[c]));
+      FL_TRY(measure_lane(d, b.rows[c], I, O, fl_lane(x, c), fl_lane(dy, c), norm, &out[c]));
   }
   return FEDLANE_OK;
 }

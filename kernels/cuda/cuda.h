@@ -203,7 +203,7 @@ fl_status fl_cuda_pool_relu_bwd(fl_dev *d, fl_batch b, const fl_window *pool, fl
 fl_status fl_cuda_conv_bwd_data_relu(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan dy,
                                      fl_cspan w, fl_cspan x, fl_span dx);
 fl_status fl_cuda_product_measure(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
-                                  fl_measure *out);
+                                  bool norm, fl_measure *out);
 fl_status fl_cuda_product_mix(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
                               const double *factor, int64_t *const *acc);
 

@@ -264,14 +264,14 @@ static FL_KERNEL_BOUNDS(THREADS, 4) void product_join(sizing s, fl_rows rows, fl
 }
 
 fl_status fl_cuda_product_measure(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
-                                  fl_measure *out) {
+                                  bool norm, fl_measure *out) {
   FL_TRY(fl_cuda_enter(d));
   int tiles = (int)fl_ceil_div(b.B, ROWS), shares = (int)fl_ceil_div(I, SHARE);
   sizing s = {{I, (int)fl_ceil_div(I, THREADS), x, NULL},
               {O, (int)fl_ceil_div(O, THREADS), dy, NULL},
               tiles,
               shares,
-              tiles * (tiles + 1) / 2 * shares,
+              norm ? tiles * (tiles + 1) / 2 * shares : 0,
               (double *)d->workspace};
   int numbers = s.parts + s.x.blocks + s.dy.blocks;
   for (int c = 0, lanes; c < b.C; c += lanes) {
@@ -283,8 +283,9 @@ fl_status fl_cuda_product_measure(fl_dev *d, fl_batch b, int I, int O, fl_cspan 
     s.dy.largest = s.x.largest + (int64_t)lanes * s.x.blocks;
     FL_LAUNCH(product_columns, dim3((unsigned)(s.x.blocks + s.dy.blocks), (unsigned)lanes), THREADS,
               0, d->stream, s, rows);
-    FL_LAUNCH(product_gram, dim3((unsigned)s.parts, (unsigned)lanes), THREADS, 0, d->stream, s,
-              rows);
+    if (norm)
+      FL_LAUNCH(product_gram, dim3((unsigned)s.parts, (unsigned)lanes), THREADS, 0, d->stream, s,
+                rows);
     FL_LAUNCH(product_join, dim3(1, (unsigned)lanes), THREADS, 0, d->stream, s, rows, out + c);
   }
   return FL_LAUNCHED("a product's measure was queued");

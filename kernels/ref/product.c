@@ -19,12 +19,12 @@ static double largest_column(int rows, int I, const float *x) {
 }
 
 fl_status fl_ref_product_measure(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
-                                 fl_measure *out) {
+                                 bool norm, fl_measure *out) {
   (void)d;
   for (int c = 0; c < b.C; c++) {
     const float *xs = fl_ref_in(x, c), *dys = fl_ref_in(dy, c);
     double sum2 = 0;
-    for (int o = 0; o < O; o++)
+    for (int o = 0; norm && o < O; o++)
       for (int i = 0; i < I; i++) sum2 += pow(dot(b.rows[c], dys, O, o, xs, I, i), 2);
     out[c] = fl_product_size(b.rows[c], largest_column(b.rows[c], I, xs),
                              largest_column(b.rows[c], O, dys), sum2);
