@@ -17,9 +17,9 @@ static const char *const plain =
     "seed: 11\nprecision: fp32\n"
     "data: {format: synthetic, examples: 60, test: 20, channels: 1, height: 8, width: 8,\n"
     "       classes: 5, crop: 1, flip: true, partition: {kind: dirichlet, clients: 6, alpha: 1}}\n"
-    "model: {layers: [{conv: 8, kernel: 3}, {max_pool: 2}, relu, flatten, {dropout: 0.3},\n"
-    "                 {dense: 20}, relu, {dense: 0}]}\n"
-    "train: {rounds: 2, cohort: 3, epochs: 1, batch: 10, lr: 0.1}\neval: {every: 2}\n";
+    "model: {layers: [{conv: 4, kernel: 3}, relu, {conv: 8, kernel: 3}, {max_pool: 2}, relu,\n"
+    "                 flatten, {dropout: 0.3}, {dense: 20}, relu, {dense: 0}]}\n"
+    "train: {rounds: 2, cohort: 3, epochs: 1, batch: 10, lr: 0.1}\neval: {every: 2, batch: 8}\n";
 
 /* The GPU backend when one of its devices can be opened; else NULL, and the test says skipped. */
 static const fl_ops *gpu(void) {
