@@ -18,9 +18,13 @@ static bool read_option(fl_bench_options *o, const char *name, const char *value
   struct {
     const char *name, **text;
     int *number;
-  } known[] = {{"--workload", &o->workload, NULL}, {"--device", &o->device, NULL},
-               {"--json", &o->json, NULL},         {"--to", &o->to, NULL},
-               {"--rounds", NULL, &o->rounds},     {"--threads", NULL, &o->threads}};
+  } known[] = {{"--workload", &o->workload, NULL},
+               {"--device", &o->device, NULL},
+               {"--precision", &o->precision, NULL},
+               {"--json", &o->json, NULL},
+               {"--to", &o->to, NULL},
+               {"--rounds", NULL, &o->rounds},
+               {"--threads", NULL, &o->threads}};
   for (int i = 0; i < FL_COUNT(known); i++) {
     if (strcmp(name, known[i].name) != 0 || !value) continue;
     if (known[i].text)
@@ -37,7 +41,7 @@ static int run(int argc, char **argv) {
     const char *name;
     fl_status (*run)(const fl_bench_options *options);
   } benches[] = {{"round", fl_bench_round}, {"ops", fl_bench_ops}, {"export", fl_bench_export}};
-  fl_bench_options o = {.workload = "a1", .device = "auto"};
+  fl_bench_options o = {.workload = "a1", .device = "auto", .precision = "auto"};
   int at = 1;
   if (argc < 1) return fl_cli_misuse(&fl_command_bench, "say what: round, ops or export");
   for (; at < argc && argv[at][0] == '-'; at += 2)
@@ -62,13 +66,14 @@ const fl_command fl_command_bench = {
     .name = "bench",
     .usage =
         "round|ops|export [--workload NAME] [--rounds N] [--threads N] [--device D] "
-        "[--json FILE] [--to FOLDER] [key.path=value ...]",
+        "[--precision P] [--json FILE] [--to FOLDER] [key.path=value ...]",
     .help = "measures speed on the public workloads, or op by op",
     .details =
         "round   trains a workload and prints images/s, GFLOP/s and the share of the machine's\n"
         "        own matrix-product peak; workloads: a1 (default), a2, a5, a8, mlp, memory,\n"
         "        population\n"
-        "ops     times each op on the shapes of workload a1\n"
+        "ops     times each op on the shapes of workload a1, and prints its share of the device's\n"
+        "        peaks of arithmetic and of memory, as measured in the same run\n"
         "export  writes a workload as files, so that other systems can do the same work\n"
         "\n"
         "examples\n"

@@ -7,9 +7,10 @@
 #include "run.h"
 
 typedef struct fl_bench_options {
-  const char *workload, *device, *json, *to; /* file for figures, folder for exports; NULL: none */
-  int rounds, threads;                       /* 0: the workload's own; all cores */
-  const char *const *override;               /* [n_override] "key.path=value" */
+  const char *workload, *device, *precision;
+  const char *json, *to;       /* file for figures, folder for exports; NULL: none */
+  int rounds, threads;         /* 0: the workload's own; all cores */
+  const char *const *override; /* [n_override] "key.path=value" */
   int n_override;
 } fl_bench_options;
 
@@ -31,7 +32,8 @@ double fl_seconds(void); /* a monotonic clock */
 /* Local training of a whole workload: images/s, GFLOP/s and the share of the matrix-product peak.
  */
 fl_status fl_bench_round(const fl_bench_options *options);
-/* Each op on the shapes of workload a1: time, GFLOP/s, GB/s. */
+/* Each op on the shapes of workload a1: time, GFLOP/s, GB/s and their shares of the device's peaks.
+ */
 fl_status fl_bench_ops(const fl_bench_options *options);
 /* A workload as files for other systems: data, first weights, the clients and rows of each round.
  */

@@ -13,7 +13,7 @@
 #include "files.h"
 #include "safetensors.h"
 
-enum { PATH = 4096, OVERRIDES = 64 };
+enum { PATH = 4096, OWN = 9, OVERRIDES = 64 };
 
 typedef struct export {
   const fl_workload *workload;
@@ -150,22 +150,24 @@ static fl_status write_settings(const export *e) {
  */
 static fl_status write_config(const export *e) {
   const fl_bench_options *o = e->options;
-  char set[5][PATH + 32], path[PATH];
-  const char *list[OVERRIDES] = {set[0],
-                                 set[1],
-                                 set[2],
-                                 set[3],
-                                 set[4],
-                                 "data.format=safetensors",
-                                 "data.partition.kind=natural",
-                                 "checkpoint.every=0"};
-  int n = 8;
+  char set[6][PATH + 32], path[PATH];
+  const char *list[OWN + OVERRIDES] = {set[0],
+                                       set[1],
+                                       set[2],
+                                       set[3],
+                                       set[4],
+                                       set[5],
+                                       "data.format=safetensors",
+                                       "data.partition.kind=natural",
+                                       "checkpoint.every=0"};
+  int n = OWN;
   fl_config *config = NULL;
   snprintf(set[0], sizeof set[0], "data.path=%s/data.safetensors", o->to);
   snprintf(set[1], sizeof set[1], "model.weights=%s/weights.safetensors", o->to);
   snprintf(set[2], sizeof set[2], "train.rounds=%d", e->rounds);
   snprintf(set[3], sizeof set[3], "device=%s", o->device);
   snprintf(set[4], sizeof set[4], "threads=%d", o->threads);
+  snprintf(set[5], sizeof set[5], "precision=%s", o->precision);
   for (int i = 0; i < o->n_override; i++)
     if (strncmp(o->override[i], "data.", 5) != 0) list[n++] = o->override[i];
   FL_TRY(path_of(e, "config.yaml", path));
@@ -182,7 +184,7 @@ fl_status fl_bench_export(const fl_bench_options *o) {
   char path[PATH];
   fl_status status;
   if (!o->to) return fl_fail(FEDLANE_USAGE, "bench export needs --to FOLDER");
-  if (o->n_override > OVERRIDES - 8)
+  if (o->n_override > OVERRIDES)
     return fl_fail(FEDLANE_USAGE, "%d overrides are too many", o->n_override);
   FL_TRY(fl_workload_find(o->workload, &e.workload));
   e.rounds = o->rounds > 0 ? o->rounds : e.workload->rounds;

@@ -89,15 +89,16 @@ fl_status fl_workload_find(const char *name, const fl_workload **out) {
 
 fl_status fl_workload_open(const fl_workload *w, const fl_bench_options *o, int rounds,
                            fedlane_run **out) {
-  char set[3][64];
+  char set[4][64];
   int n = 0;
   fl_config *config = NULL;
-  const char **list = calloc((size_t)o->n_override + 3, sizeof *list);
+  const char **list = calloc((size_t)o->n_override + 4, sizeof *list);
   if (!list) return fl_fail(FEDLANE_MEMORY, "no memory for %d overrides", o->n_override);
   snprintf(set[0], sizeof set[0], "train.rounds=%d", rounds);
   snprintf(set[1], sizeof set[1], "device=%s", o->device);
   snprintf(set[2], sizeof set[2], "threads=%d", o->threads);
-  for (; n < 3; n++) list[n] = set[n];
+  snprintf(set[3], sizeof set[3], "precision=%s", o->precision);
+  for (; n < 4; n++) list[n] = set[n];
   for (int i = 0; i < o->n_override; i++) list[n++] = o->override[i];
   fl_status status = fl_config_parse(w->name, w->config, n, list, &config);
   if (status == FEDLANE_OK) status = fl_run_open(&config, 0, out);

@@ -18,6 +18,7 @@ int32_t fl_run_examples(const fedlane_run *run, uint32_t client) {
 fl_status fl_cohort_open(fedlane_run *run) {
   fl_cohort *c = &run->cohort;
   size_t n = (size_t)run->config->train.cohort;
+  c->n_share = run->devices.together == 0 ? run->n_station : 1;
   c->capacity = (int32_t)n;
   c->client = calloc(n, sizeof *c->client);
   c->nth = calloc(n, sizeof *c->nth);
@@ -71,6 +72,26 @@ static int32_t arrange(const fedlane_run *run, int32_t n, fl_drawn *s) {
   return kept;
 }
 
+/* Each client, those with most work first, goes to the share with least so far that has a seat
+ * left: equal numbers, so that lanes are used alike, and nearly equal work. */
+static void share_out(fl_cohort *c) {
+  int32_t seats = (c->n + c->n_share - 1) / c->n_share, end = 0;
+  memset(c->share, 0, sizeof c->share);
+  for (int32_t i = 0; i < c->n; i++) {
+    fl_share *least = NULL;
+    for (fl_share *s = c->share; s < c->share + c->n_share; s++)
+      if (s->n < seats && (!least || s->work < least->work)) least = s;
+    least->n++;
+    least->work += c->order[i].work;
+    c->order[i].share = (int32_t)(least - c->share);
+  }
+  for (fl_share *s = c->share; s < c->share + c->n_share; s++) {
+    atomic_store(&s->next, end);
+    s->end = end;
+    end += s->n;
+  }
+}
+
 fl_status fl_cohort_draw(fedlane_run *run) {
   fl_cohort *c = &run->cohort;
   const fl_sampler *sampler = (const fl_sampler *)run->config->sampler.record;
@@ -80,20 +101,23 @@ fl_status fl_cohort_draw(fedlane_run *run) {
     c->order[i] = (fl_drawn){.client = (uint32_t)c->drawn[i], .rank = i};
   c->n = arrange(run, c->capacity, c->order);
   c->weight = 0;
+  share_out(c);
   for (int32_t i = 0; i < c->n; i++) {
-    c->client[i] = c->order[i].client;
-    c->nth[i] = c->order[i].nth;
-    c->rank[i] = c->order[i].rank;
-    c->weight += run->weighting == FL_UNIFORM ? 1 : fl_run_examples(run, c->client[i]);
+    const fl_drawn *one = &c->order[i];
+    int32_t at = c->share[one->share].end++;
+    c->client[at] = one->client;
+    c->nth[at] = one->nth;
+    c->rank[at] = one->rank;
+    c->weight += run->weighting == FL_UNIFORM ? 1 : fl_run_examples(run, one->client);
   }
   memset(c->accepted, 0, (size_t)c->capacity * sizeof *c->accepted);
-  atomic_store(&c->next, 0);
   return FEDLANE_OK;
 }
 
-int fl_cohort_take(fl_cohort *c, int most, int *first) {
-  int at = atomic_fetch_add(&c->next, most);
-  if (at >= c->n) return 0;
+int fl_cohort_take(fl_cohort *c, int station, int most, int *first) {
+  fl_share *s = &c->share[station % c->n_share];
+  int at = atomic_fetch_add(&s->next, most);
+  if (at >= s->end) return 0;
   *first = at;
-  return c->n - at < most ? c->n - at : most;
+  return s->end - at < most ? s->end - at : most;
 }

@@ -20,7 +20,7 @@ typedef struct fl_general {
   const char *name;
   int64_t seed;         /* 0 .. 2^32-1 */
   const char *device;   /* auto | cpu | ref | cuda ... */
-  int precision_choice; /* auto,fp32,tf32,bf16 */
+  int precision_choice; /* auto,fp32,tf32,bf16,tf32x3 */
   int64_t threads;      /* CPU worker threads; 0: all cores */
   int64_t width;        /* lanes seated at once on a device; 0: planned */
   const char *output;   /* run folder; "" writes nothing */
@@ -38,6 +38,7 @@ enum { FL_LOSS_AUTO, FL_LOSS_NAME_XENT, FL_LOSS_NAME_MSE, FL_LOSS_NAME_HUBER };
 typedef struct fl_train_args {
   int64_t rounds, cohort, epochs, batch; /* batch 0: all of a client's examples */
   double lr, lr_decay, weight_decay, momentum, clip_norm;
+  int implicit; /* fl_imply */
   int loss; /* auto,xent,mse,huber */
   double huber_delta;
 } fl_train_args;

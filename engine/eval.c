@@ -90,7 +90,8 @@ static fl_status one_batch(fedlane_run *run, fl_station *s, int n, int batch) {
   plain.flip = false;
   FL_TRY(l->ops->upload(l->dev, s->index, s->index_host, 4 * (int64_t)n * batch));
   FL_TRY(l->ops->gather(l->dev, b, &plain, s->index, batch, &draw, x, s->label, s->target));
-  FL_TRY(fl_model_forward(run->model, l->ops, l->dev, b, false, &draw, l->w0, s->act));
+  fl_walk walk = {l->ops, l->dev, b, &draw, l->w0, s->act, NULL};
+  FL_TRY(fl_model_forward(run->model, &walk, false));
   return fl_loss(run, s, b, NULL);
 }
 
@@ -105,7 +106,9 @@ fl_status fl_eval_warm(fedlane_run *run, fl_station *s) {
 
 static fl_status work(fedlane_run *run, fl_station *s, fl_groups *g) {
   const fl_lanes *l = &s->lanes;
-  int together = run->plan.together, batch = (int)run->config->eval.batch, first;
+  int share = (g->n + run->n_station - 1) / run->n_station, first;
+  int together = run->plan.together < share ? run->plan.together : share;
+  int batch = (int)run->config->eval.batch;
   memset(l->client, 0, (size_t)l->width * sizeof *l->client);
   memset(l->nth, 0, (size_t)l->width * sizeof *l->nth);
   while ((first = atomic_fetch_add(&g->next, together)) < g->n) {

@@ -31,7 +31,7 @@ static fl_lanes part_of(const fl_station *s, int first, int n) {
   return part;
 }
 
-static fl_draw draw_for(const fedlane_run *run, const fl_lanes *l, fl_purpose purpose, int step) {
+fl_draw fl_lanes_draw(const fedlane_run *run, const fl_lanes *l, fl_purpose purpose, int step) {
   fl_draw d = {.seed = (uint32_t)run->config->general.seed,
                .purpose = (uint32_t)purpose,
                .round = (uint32_t)run->round + 1,
@@ -62,6 +62,18 @@ static void deal_examples(const fedlane_run *run, fl_station *s, int lane) {
   }
 }
 
+/* The lanes' weights become the server's, where they have weights of their own. */
+static fl_status start_from_global(const fedlane_run *run, fl_station *s, fl_lanes *l) {
+  for (int i = 0; i < fl_model_parts(run->model); i++) {
+    const fl_part *part = fl_model_part(run->model, i);
+    fl_cspan w0 = {l->w0.at + part->at, l->w0.stride};
+    if (!part->implicit)
+      FL_TRY(
+          l->ops->axpby(l->dev, l->C, part->n, fl_all(1), w0, fl_all(0), fl_part_of(l->w, part)));
+  }
+  return fl_course_begin(run, l, &s->course);
+}
+
 /* Seats clients first .. first+n-1 of the cohort on the lanes from s->first on. */
 static fl_status seat(fedlane_run *run, fl_station *s, int first, int n) {
   const fl_cohort *c = &run->cohort;
@@ -84,11 +96,10 @@ static fl_status seat(fedlane_run *run, fl_station *s, int first, int n) {
   FL_TRY(l.ops->upload(l.dev, s->hit, s->hit_host, n * (int64_t)sizeof(int64_t)));
   if (s->g.at) FL_TRY(l.ops->fill(l.dev, n, l.P, 0, s->g));
   if (s->velocity.at) FL_TRY(l.ops->fill(l.dev, n, l.P, 0, s->velocity));
-  return l.ops->axpby(l.dev, n, l.P, fl_all(1), l.w0, fl_all(0), l.w);
+  return start_from_global(run, s, &l);
 }
 
-/* All that is added to the gradient of these lanes: weight decay and the algorithm's terms. */
-static int terms_of(const fedlane_run *run, const fl_lanes *l, fl_term *out) {
+int fl_lanes_terms(const fedlane_run *run, const fl_lanes *l, fl_term *out) {
   int n = 0;
   double decay = run->config->train.weight_decay;
   if (decay > 0) out[n++] = (fl_term){(float)decay, fl_const(l->w)};
@@ -102,7 +113,7 @@ static fl_status take_step(fedlane_run *run, fl_station *s, int lane, int n) {
   fl_lanes l = part_of(s, lane, n);
   fl_span g = local(s, s->g, lane), v = local(s, s->velocity, lane);
   fl_term term[FL_TERMS_MAX];
-  int n_term = terms_of(run, &l, term);
+  int n_term = fl_lanes_terms(run, &l, term);
   if (t->clip_norm > 0) FL_TRY(l.ops->clip(l.dev, n, l.P, (float)t->clip_norm, g));
   if (v.at) {
     fl_cspan none = {0};
@@ -151,11 +162,15 @@ static fl_status train_piece(fedlane_run *run, fl_station *s, int live, int piec
   for (int c = lane; c < lane + live; c++) measure_piece(run, s, c, piece);
   fl_batch b = {live, plan->batch, s->rows + lane};
   fl_span x = {s->act.at + fl_model_input_at(run->model, b.B), s->act.stride};
-  fl_draw augment = draw_for(run, &l, FL_FOR_AUGMENT, piece);
-  fl_draw draw = draw_for(run, &l, FL_FOR_DROPOUT, piece);
+  fl_draw augment = fl_lanes_draw(run, &l, FL_FOR_AUGMENT, piece);
+  fl_draw draw = fl_lanes_draw(run, &l, FL_FOR_DROPOUT, piece);
   FL_TRY(l.ops->gather(l.dev, b, &s->source, s->index + (int64_t)piece * plan->batch,
                        s->index_stride, &augment, x, s->label, s->target));
-  FL_TRY(fl_model_forward(run->model, l.ops, l.dev, b, true, &draw, fl_const(l.w), s->act));
+  fl_history history = fl_course_at(&s->course, &l, s->history, piece);
+  /* Lanes start equal: their first step reads the weights that they share. */
+  fl_cspan w = piece == 0 && plan->fused && run->plan.together > 1 ? l.w0 : fl_const(l.w);
+  fl_walk walk = {l.ops, l.dev, b, &draw, w, s->act, s->history.at ? &history : NULL};
+  FL_TRY(fl_model_forward(run->model, &walk, true));
   FL_TRY(fl_loss(run, s, b, s->norm + lane));
   fl_term term[FL_TERMS_MAX];
   fl_sink sink = {.at = s->g, .scale = fl_all(1)};
@@ -164,9 +179,9 @@ static fl_status train_piece(fedlane_run *run, fl_station *s, int live, int piec
                      .scale = fl_all(-l.lr),
                      .fused = true,
                      .lr = fl_all(l.lr),
-                     .n_term = terms_of(run, &l, term),
+                     .n_term = fl_lanes_terms(run, &l, term),
                      .term = term};
-  FL_TRY(fl_model_backward(run->model, l.ops, l.dev, b, &draw, fl_const(l.w), s->act, &sink));
+  FL_TRY(fl_model_backward(run->model, &walk, &sink));
   for (int c = lane, end; !plan->fused && c < lane + live; c = end) {
     bool ends = step_ends(run, s, c, piece);
     for (end = c + 1; end < lane + live && step_ends(run, s, end, piece) == ends;) end++;
@@ -182,7 +197,8 @@ fl_status fl_lanes_warm(fedlane_run *run, fl_station *s) {
   s->first = 0;
   memset(s->index_host, 0, (size_t)(n * s->index_stride) * sizeof *s->index_host);
   FL_TRY(l->ops->upload(l->dev, s->index, s->index_host, 4 * n * s->index_stride));
-  FL_TRY(l->ops->axpby(l->dev, n, l->P, fl_all(1), l->w0, fl_all(0), l->w));
+  fl_lanes all = part_of(s, 0, n);
+  FL_TRY(start_from_global(run, s, &all));
   if (s->velocity.at) FL_TRY(l->ops->fill(l->dev, n, l->P, 0, s->velocity));
   for (int i = 0; i < run->algorithm->n_client_slot; i++)
     FL_TRY(l->ops->fill(l->dev, n, l->P, 0, l->slot[i]));
@@ -199,28 +215,34 @@ fl_status fl_lanes_warm(fedlane_run *run, fl_station *s) {
   return l->ops->sync(l->dev);
 }
 
-/* Local training of n lanes. Lanes with most pieces come first, so the living are a prefix. */
-static fl_status train(fedlane_run *run, fl_station *s, int n) {
-  for (int piece = 0, live = n;; piece++) {
-    while (live > 0 && s->n_piece[s->first + live - 1] <= piece) live--;
-    if (live == 0) return FEDLANE_OK;
+/* Pieces from .. to-1 of n lanes. Lanes with most pieces come first, so the living are a prefix. */
+static fl_status train_pieces(fedlane_run *run, fl_station *s, int n, int from, int to) {
+  for (int piece = from, live = n; piece < to; piece++) {
+    while (s->n_piece[s->first + live - 1] <= piece) live--;
     FL_TRY(train_piece(run, s, live, piece));
   }
+  return FEDLANE_OK;
 }
 
-/* Weights become updates, and updates pass the filters. */
-static fl_status finish(fedlane_run *run, fl_station *s, int n) {
-  const fl_config *config = run->config;
-  fl_lanes l = part_of(s, s->first, n);
-  FL_TRY(l.ops->axpby(l.dev, n, l.P, fl_all(-1), l.w0, fl_all(1), l.up[0]));
-  if (run->algorithm->finish) FL_TRY(run->algorithm->finish(run->algorithm_args, &l));
-  for (int i = 0; i < config->n_filter; i++) {
-    const fl_filter *filter = (const fl_filter *)config->filter[i].record;
-    fl_draw draw = draw_for(run, &l, FL_FOR_NOISE, i);
-    if (filter->lanes) FL_TRY(filter->lanes(config->filter[i].args, &draw, &l));
+/* The same as one recording. */
+static fl_status train_recorded(fedlane_run *run, fl_station *s, int n, int from, int to) {
+  const fl_lanes *l = &s->lanes;
+  bool known = false;
+  FL_TRY(l->ops->capture(l->dev, fl_recording_key(run, s, n, from), &known));
+  fl_status status = known ? FEDLANE_OK : train_pieces(run, s, n, from, to);
+  fl_status played = l->ops->play(l->dev, status == FEDLANE_OK);
+  return status != FEDLANE_OK ? status : played;
+}
+
+/* Local training of n lanes. Recordings are bounded, so that the driver's memory is, and so that a
+ * device works on one while the next is made. */
+static fl_status train(fedlane_run *run, fl_station *s, int n) {
+  int end = s->n_piece[s->first];
+  if (!s->lanes.ops->capture) return train_pieces(run, s, n, 0, end);
+  for (int from = 0, to; from < end; from = to) {
+    to = end - from < FL_RECORDED_PIECES ? end : from + FL_RECORDED_PIECES;
+    FL_TRY(train_recorded(run, s, n, from, to));
   }
-  for (int u = 0; u < run->algorithm->n_update; u++)
-    FL_TRY(l.ops->measure(l.dev, n, l.P, fl_const(l.up[u]), s->measure + u * l.width + s->first));
   return FEDLANE_OK;
 }
 
@@ -229,32 +251,23 @@ static fl_status finish(fedlane_run *run, fl_station *s, int n) {
 static fl_status unseat(fedlane_run *run, fl_station *s, int n) {
   fl_lanes l = part_of(s, s->first, n);
   fl_cohort *c = &run->cohort;
-  for (int u = 0; u < run->algorithm->n_update; u++) {
-    int64_t at = u * l.width + s->first, bytes = n * (int64_t)sizeof(fl_measure);
-    FL_TRY(l.ops->download(l.dev, s->measure_host + at, s->measure + at, bytes));
-  }
   FL_TRY(l.ops->download(l.dev, s->loss_host, s->loss, n * (int64_t)sizeof(double)));
   FL_TRY(l.ops->download(l.dev, s->hit_host, s->hit, n * (int64_t)sizeof(int64_t)));
   FL_TRY(l.ops->sync(l.dev));
   for (int i = 0; i < n; i++) {
-    bool good = true;
-    for (int u = 0; u < run->algorithm->n_update; u++)
-      good = good && isfinite(s->measure_host[u * l.width + s->first + i].peak);
+    bool good = fl_update_finite(run, s, s->first + i);
     c->accepted[l.rank[i]] = good;
     c->loss[l.rank[i]] = s->loss_host[i];
     c->hit[l.rank[i]] = s->hit_host[i];
     s->weight[s->first + i] = !good ? 0 : run->weighting == FL_UNIFORM ? 1 : l.n_example[i];
     if (good) FL_TRY(fl_store_unseat(&run->store, &l, i, run->algorithm->n_client_slot));
   }
-  return FEDLANE_OK;
+  return fl_update_mix_products(run, s, n);
 }
 
 /* The updates that wait join the sums, and their lanes are free again. */
 static fl_status mix(fedlane_run *run, fl_station *s) {
-  const fl_lanes *l = &s->lanes;
-  for (int u = 0; u < run->algorithm->n_update; u++)
-    FL_TRY(fl_mix_add(&s->mix[u], s->first, fl_const(l->up[u]), s->weight,
-                      s->measure_host + u * l->width));
+  FL_TRY(fl_update_mix(run, s));
   s->first = 0;
   return FEDLANE_OK;
 }
@@ -267,10 +280,12 @@ fl_status fl_lanes_work(fedlane_run *run, fl_station *s) {
   l->lr = t->lr * pow(t->lr_decay, run->round);
   for (int u = 0; u < run->algorithm->n_update; u++)
     FL_TRY(fl_mix_begin(&s->mix[u], run->cohort.weight));
-  while ((n = fl_cohort_take(&run->cohort, together, &first)) > 0) {
+  int station = (int)(s - run->station);
+  while ((n = fl_cohort_take(&run->cohort, station, together, &first)) > 0) {
     FL_TRY(seat(run, s, first, n));
     FL_TRY(train(run, s, n));
-    FL_TRY(finish(run, s, n));
+    fl_lanes trained = part_of(s, s->first, n);
+    FL_TRY(fl_update_finish(run, s, &trained));
     FL_TRY(unseat(run, s, n));
     s->first += n;
     if (s->first + together > l->width) FL_TRY(mix(run, s));

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "backend.h"
+
 static const double bits_a_level = 8;
 
 void fl_mix_open(fl_mix *mix, const fl_ops *ops, fl_dev *dev, int64_t n) {
@@ -61,39 +63,93 @@ static fl_status touch(fl_mix *mix, int level) {
   return FEDLANE_OK;
 }
 
+void fl_mix_count(fl_mix *mix, int C, const int32_t *weight) {
+  for (int c = 0; c < C; c++) mix->total += weight[c];
+}
+
 enum { LANES_A_CALL = 64 };
 
-fl_status fl_mix_add(fl_mix *mix, int C, fl_cspan x, const int32_t *weight,
-                     const fl_measure *measure) {
-  for (int first = 0; first < C; first += LANES_A_CALL) {
-    double factor[LANES_A_CALL];
-    int64_t *acc[LANES_A_CALL];
-    int n = C - first < LANES_A_CALL ? C - first : LANES_A_CALL;
-    for (int i = 0; i < n; i++) {
-      int c = first + i;
-      factor[i] = 0;
-      acc[i] = NULL;
-      if (weight[c] <= 0) continue;
-      mix->total += weight[c];
-      if (measure[c].peak <= 0) continue;
-      int level = level_of(measure[c].peak);
-      FL_TRY(touch(mix, level));
-      factor[i] = ldexp(weight[c], -unit_exponent(mix, level));
-      acc[i] = mix->level[level];
-    }
-    fl_cspan part = {x.at + first * x.stride, x.stride};
-    FL_TRY(mix->ops->mix(mix->dev, n, mix->n, part, factor, acc));
+/* The lanes of one call: what an element is multiplied with, and the sums that it joins. */
+typedef struct grid {
+  int first, n;
+  double factor[LANES_A_CALL];
+  int64_t *acc[LANES_A_CALL];
+} grid;
+
+static fl_status make_grid(fl_mix *mix, const fl_summand *s, int first, grid *g) {
+  g->first = first;
+  g->n = s->C - first < LANES_A_CALL ? s->C - first : LANES_A_CALL;
+  for (int i = 0; i < g->n; i++) {
+    int c = first + i;
+    double scale = s->scale ? s->scale[c] : 1, peak = s->measure[c].peak * fabs(scale);
+    g->factor[i] = 0;
+    g->acc[i] = NULL;
+    if (s->weight[c] <= 0 || peak <= 0) continue;
+    int level = level_of(peak);
+    FL_TRY(touch(mix, level));
+    g->factor[i] = scale * ldexp(s->weight[c], -unit_exponent(mix, level));
+    g->acc[i] = mix->level[level] + s->at;
   }
   return FEDLANE_OK;
 }
 
-fl_status fl_mix_join(fl_mix *mix, const fl_mix *other) {
-  for (int k = 0; k < FL_MIX_LEVELS; k++) {
-    if (!other->used[k]) continue;
-    FL_TRY(touch(mix, k));
-    FL_TRY(mix->ops->add64(mix->dev, mix->n, other->level[k], mix->level[k]));
+static fl_cspan lanes_from(fl_cspan s, int first) {
+  s.at += first * s.stride;
+  return s;
+}
+
+fl_status fl_mix_add(fl_mix *mix, const fl_summand *s, fl_cspan x) {
+  grid g;
+  for (int first = 0; first < s->C; first += LANES_A_CALL) {
+    FL_TRY(make_grid(mix, s, first, &g));
+    FL_TRY(mix->ops->mix(mix->dev, g.n, s->n, lanes_from(x, first), g.factor, g.acc));
   }
-  mix->total += other->total;
+  return FEDLANE_OK;
+}
+
+fl_status fl_mix_add_product(fl_mix *mix, const fl_summand *s, fl_batch b, int I, int O, fl_cspan x,
+                             fl_cspan d) {
+  grid g;
+  for (int first = 0; first < s->C; first += LANES_A_CALL) {
+    FL_TRY(make_grid(mix, s, first, &g));
+    fl_batch some = {g.n, b.B, b.rows + first};
+    FL_TRY(mix->ops->product_mix(mix->dev, some, I, O, lanes_from(x, first), lanes_from(d, first),
+                                 g.factor, g.acc));
+  }
+  return FEDLANE_OK;
+}
+
+/* One level of mixes that can read each other's memory. */
+static fl_status join_near(int n, fl_mix *const *mix, int level) {
+  fl_mix *all = mix[0];
+  for (int i = 1; i < n; i++) {
+    if (!mix[i]->used[level]) continue;
+    FL_TRY(touch(all, level));
+    FL_TRY(all->ops->add64(all->dev, all->n, mix[i]->level[level], all->level[level]));
+  }
+  return FEDLANE_OK;
+}
+
+/* One level of mixes on a device each. A collective wants all of them, so those that have not used
+ * the level bring zeros. */
+static fl_status join_far(int n, fl_mix *const *mix, int level) {
+  fl_dev *dev[FL_DEVICES_MAX];
+  int64_t *x[FL_DEVICES_MAX];
+  bool used = false;
+  for (int i = 0; i < n; i++) used = used || mix[i]->used[level];
+  if (!used) return FEDLANE_OK;
+  for (int i = 0; i < n; i++) {
+    FL_TRY(touch(mix[i], level));
+    dev[i] = mix[i]->dev;
+    x[i] = mix[i]->level[level];
+  }
+  return mix[0]->ops->gather64(n, dev, mix[0]->n, x);
+}
+
+fl_status fl_mix_join(int n, fl_mix *const *mix) {
+  bool near = n == 1 || mix[0]->ops->host || mix[0]->dev == mix[1]->dev;
+  for (int k = 0; k < FL_MIX_LEVELS; k++) FL_TRY(near ? join_near(n, mix, k) : join_far(n, mix, k));
+  for (int i = 1; i < n; i++) mix[0]->total += mix[i]->total;
   return FEDLANE_OK;
 }
 

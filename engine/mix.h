@@ -29,11 +29,26 @@ void fl_mix_open(fl_mix *mix, const fl_ops *ops, fl_dev *dev, int64_t n);
 void fl_mix_close(fl_mix *mix);
 /* A new round whose weights add up to at most most_weight. Errors: USAGE beyond 2^38. */
 fl_status fl_mix_begin(fl_mix *mix, int64_t most_weight);
-/* Adds weight[c] * x_c for the C lanes with weight[c] > 0; measure: (host) [C] finite peaks. */
-fl_status fl_mix_add(fl_mix *mix, int C, fl_cspan x, const int32_t *weight,
-                     const fl_measure *measure);
-/* Adds what `other` (on the same host, CPU or the same device) has gathered. */
-fl_status fl_mix_join(fl_mix *mix, const fl_mix *other);
+/* The clients of C lanes take part in the round with these weights; 0: not at all. Once a client,
+ * before its vectors are added. */
+void fl_mix_count(fl_mix *mix, int C, const int32_t *weight);
+/* What makes C lanes' stretches of n elements, from element `at` of the vector on, summands. */
+typedef struct fl_summand {
+  int C;
+  int64_t at, n;
+  const int32_t *weight;     /* (host) [C]; lanes with 0 are left out */
+  const double *scale;       /* (host) [C] factor of each lane's elements; NULL: 1 */
+  const fl_measure *measure; /* (host) [C] finite peaks of the elements before that factor */
+} fl_summand;
+/* Adds weight[c] * scale[c] * x_c. */
+fl_status fl_mix_add(fl_mix *mix, const fl_summand *s, fl_cspan x);
+/* Adds weight[c] * scale[c] * d_c'x_c, n = O*I products of all of a lane's rows, which are never
+ * formed. b.C is s->C. */
+fl_status fl_mix_add_product(fl_mix *mix, const fl_summand *s, fl_batch b, int I, int O, fl_cspan x,
+                             fl_cspan d);
+/* mix[0] gets what all n together have gathered; the others then hold anything until their next
+ * round. They live on one host, on one device, or on a device each. */
+fl_status fl_mix_join(int n, fl_mix *const *mix);
 /* out = sum / total, float (device) [n]; zeros when nothing was added. */
 fl_status fl_mix_mean(const fl_mix *mix, float *out);
 

@@ -14,21 +14,52 @@ static int widest(const fedlane_run *run) {
   return call > 0 && call < share ? call : share;
 }
 
+static int most_pieces(const fedlane_run *run) {
+  int32_t most = 0;
+  for (int32_t i = 0; i < run->people.n; i++)
+    if (run->people.n_train[i] > most) most = run->people.n_train[i];
+  return fl_schedule_pieces(&run->schedule, most);
+}
+
+/* Dense layers that need no weights of their own. */
+static fl_status choose_implicit(fedlane_run *run) {
+  fl_imply how = (fl_imply)run->config->train.implicit;
+  if (how == FL_IMPLY_ALWAYS && !run->schedule.fused)
+    return fl_fail(FEDLANE_USAGE,
+                   "train.implicit is always, but implicit layers know plain steps only: no "
+                   "momentum, no clip_norm, and batches smaller than a client's data");
+  if (!run->schedule.fused) how = FL_IMPLY_NEVER;
+  return fl_model_imply(run->model, how, run->plan.pieces, run->schedule.batch);
+}
+
+/* Free memory of the device that has least, since all are used alike. */
+static fl_status find_room(const fl_devices *d, int64_t *room) {
+  for (int i = 0; i < d->n; i++) {
+    int64_t bytes;
+    FL_TRY(d->ops->room(d->dev[i], &bytes));
+    if (i == 0 || bytes < *room) *room = bytes;
+  }
+  return FEDLANE_OK;
+}
+
 fl_status fl_plan_make(fedlane_run *run) {
   fl_plan *plan = &run->plan;
+  plan->pieces = most_pieces(run);
+  FL_TRY(choose_implicit(run));
   const fl_model_info *model = fl_model_about(run->model);
   const fl_dataset *d = &run->data;
-  int64_t n = d->n_train + d->n_test, pixel = d->bytes ? 1 : 4, room;
+  int64_t n = d->n_train + d->n_test, pixel = d->bytes ? 1 : 4, room = 0;
   int width = widest(run);
   plan->store = 4 * model->P * run->algorithm->n_client_slot * run->people.n;
   plan->data = n * (fl_image_size(d->image) * pixel + 4 * (d->n_target ? d->n_target : 1));
   plan->mix = 8 * model->P * run->algorithm->n_update;
-  FL_TRY(run->devices.ops->room(run->devices.dev[0], &room));
+  FL_TRY(find_room(&run->devices, &room));
   plan->room = room;
   int most = run->devices.together; /* lanes in a call; 0: all */
   plan->lane = fl_station_bytes(run, 2, 1) - fl_station_bytes(run, 1, 1);
   plan->train = fl_station_bytes(run, 2, 2) - fl_station_bytes(run, 2, 1);
-  plan->shared = 2 * plan->mix + (run->devices.ops->host ? 0 : plan->data) +
+  int64_t server = 4 * model->P * (1 + run->algorithm->n_server_slot + run->algorithm->n_update);
+  plan->shared = 2 * plan->mix + (run->devices.ops->host ? 0 : plan->data + server) +
                  (most > 0 ? most * plan->train : 0);
   int64_t a_lane = plan->lane + (most > 0 ? 0 : plan->train);
   int64_t share = room / 10 * 9 / (run->devices.ops->host ? run->n_station : 1) - plan->shared;
@@ -95,29 +126,50 @@ static fl_status describe_work(const fedlane_run *run, page *p) {
   return FEDLANE_OK;
 }
 
+static void describe_implicit(const fedlane_run *run, page *p) {
+  for (int i = 0; i < fl_model_parts(run->model); i++) {
+    const fl_part *part = fl_model_part(run->model, i);
+    const char *name = NULL;
+    for (int t = 0; part->implicit && !name; t++)
+      if (fl_model_tensor(run->model, t)->at == part->at)
+        name = fl_model_tensor(run->model, t)->name;
+    if (name)
+      line(p, "implicit    %s, %d x %d: a history of %d rows in place of a copy a lane\n", name,
+           part->O, part->I, run->plan.pieces * run->schedule.batch);
+  }
+}
+
 fl_status fl_run_describe(fedlane_run *run, char *text, size_t size) {
   const fl_plan *plan = &run->plan;
   const char *host = run->devices.ops->host ? "thread" : "device";
+  int copies = run->devices.ops->host ? 1 : run->n_station;
   page p = {text, size};
   double lanes = (double)(plan->lane * plan->width + plan->train * plan->together) * run->n_station;
   double sums = (double)plan->mix * run->n_station;
   double model = 4.0 * (double)fl_model_about(run->model)->P;
   double server = model * (1 + run->algorithm->n_server_slot + run->algorithm->n_update);
+  double data = (double)plan->data * copies;
+  double global = model * (1 + run->algorithm->n_broadcast) * (copies - 1);
   FL_TRY(describe_work(run, &p));
   line(&p, "device      %s, %d %s%s, %d lane%s seated on each, %d a call\n",
        run->devices.ops->record.name, run->n_station, host, run->n_station == 1 ? "" : "s",
        plan->width, plan->width == 1 ? "" : "s", plan->together);
-  line(&p, "memory      %10.1f MB  data set\n", 1e-6 * (double)plan->data);
+  describe_implicit(run, &p);
+  line(&p, "memory      %10.1f MB  data set%s\n", 1e-6 * data,
+       copies > 1 ? ", on each device" : "");
   line(&p, "            %10.1f MB  server: weights, %d more vector%s, means\n", 1e-6 * server,
        run->algorithm->n_server_slot, run->algorithm->n_server_slot == 1 ? "" : "s");
+  if (copies > 1)
+    line(&p, "            %10.1f MB  what clients are sent, on each further device\n",
+         1e-6 * global);
   line(&p, "            %10.1f MB  lanes: %.1f MB a seat, %.1f MB more while it trains\n",
        1e-6 * lanes, 1e-6 * (double)plan->lane, 1e-6 * (double)plan->train);
   line(&p, "            %10.1f MB  exact sums, for each order of magnitude in use\n", 1e-6 * sums);
   if (plan->store)
     line(&p, "            %10.1f MB  clients' own vectors, once all have been seen\n",
          1e-6 * (double)plan->store);
-  line(&p, "            %10.1f MB  in all; %.1f MB were free\n",
-       1e-6 * ((double)plan->data + server + (double)plan->store) + 1e-6 * (lanes + sums),
-       1e-6 * (double)plan->room);
+  line(&p, "            %10.1f MB  in all; %.1f MB were free%s\n",
+       1e-6 * (data + server + global + (double)plan->store) + 1e-6 * (lanes + sums),
+       1e-6 * (double)plan->room, copies > 1 ? " on each device" : "");
   return FEDLANE_OK;
 }

@@ -13,9 +13,10 @@ static double now(void) {
 /* The sums of all stations become one mean an update. */
 static fl_status join(fedlane_run *run) {
   for (int u = 0; u < run->algorithm->n_update; u++) {
-    fl_mix *all = &run->station[0].mix[u];
-    for (int i = 1; i < run->n_station; i++) FL_TRY(fl_mix_join(all, &run->station[i].mix[u]));
-    FL_TRY(fl_mix_mean(all, run->mean[u]));
+    fl_mix *mix[FL_DEVICES_MAX];
+    for (int i = 0; i < run->n_station; i++) mix[i] = &run->station[i].mix[u];
+    FL_TRY(fl_mix_join(run->n_station, mix));
+    FL_TRY(fl_mix_mean(mix[0], run->mean[u]));
   }
   return FEDLANE_OK;
 }
@@ -78,7 +79,7 @@ static void collect(fedlane_run *run, fedlane_metrics *m) {
 }
 
 fl_status fl_round(fedlane_run *run, fedlane_metrics *m) {
-  double start = now();
+  double joules = fl_run_joules(run), start = now();
   run->server.round = run->round + 1;
   FL_TRY(fl_cohort_draw(run));
   FL_TRY(fl_stations_do(run, fl_lanes_work));
@@ -92,5 +93,7 @@ fl_status fl_round(fedlane_run *run, fedlane_metrics *m) {
   m->round = ++run->round;
   m->rounds = (int)run->config->train.rounds;
   m->seconds = now() - start;
+  m->joules = fl_run_joules(run) - joules;
+  fl_run_rates(run, m);
   return FEDLANE_OK;
 }

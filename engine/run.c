@@ -102,10 +102,6 @@ static fl_status open_stations(fedlane_run *run) {
   fl_precision precision = (fl_precision)(c->general.precision_choice - 1); /* auto comes first */
   FL_TRY(fl_devices_open(c->general.device, precision, (int)c->general.threads, &run->devices));
   run->n_station = run->devices.n;
-  if (run->n_station > 1 && !run->devices.ops->host)
-    return fl_fail(FEDLANE_UNSUPPORTED,
-                   "device is '%s', which names %d GPUs; a run works on one, such as %s:0",
-                   c->general.device, run->n_station, run->devices.ops->record.name);
   if (run->n_station > c->train.cohort && run->devices.ops->host)
     run->n_station = (int)c->train.cohort;
   return fl_plan_make(run);

@@ -15,21 +15,37 @@ typedef struct fl_schedule {
   bool momentum;
 } fl_schedule;
 
+/* How the implicit layers of a call go through local training (implicit.c). */
+typedef struct fl_course {
+  double of_w, of_w0; /* a step adds of_w*w + of_w0*w0 + E to the gradient */
+  bool extra;         /* there is an E; it lies in the lanes' slices of implicit layers */
+  bool products;      /* updates go into the sums as products, without being formed */
+} fl_course;
+
 int32_t fl_schedule_pieces(const fl_schedule *s, int32_t n_example); /* of all epochs together */
 int32_t fl_schedule_steps(const fl_schedule *s, int32_t n_example);
 
 /* A client of a cohort while it is put in order. */
 typedef struct fl_drawn {
   uint32_t client, nth;
-  int32_t rank, work;
+  int32_t rank, work, share;
 } fl_drawn;
 
-/* The clients of one round, those with most work first. Arrays of `capacity`. */
+/* Neighbours in a cohort, those with most work first: the clients of one GPU, or those that CPU
+ * threads take from as they become free. */
+typedef struct fl_share {
+  int32_t n, end;  /* clients; the place after the last */
+  int64_t work;    /* pieces of all of them */
+  atomic_int next; /* place of the first client not yet taken by a station */
+} fl_share;
+
+/* The clients of one round, share after share. Arrays of `capacity`. */
 typedef struct fl_cohort {
   int32_t n, capacity; /* clients that have examples; train.cohort */
   uint32_t *client, *nth;
-  int32_t *rank;   /* place in the order of drawing: results are summed in this order */
-  atomic_int next; /* first client not yet taken by a station */
+  int32_t *rank; /* place in the order of drawing: results are summed in this order */
+  int n_share;
+  fl_share share[FL_DEVICES_MAX];
   int64_t weight;  /* of all clients together, as mixed */
   fl_drawn *order; /* scratch */
   int32_t *drawn;  /* scratch: what the sampler writes */
@@ -48,19 +64,26 @@ typedef struct fl_station {
   int first;
   fl_arena arena, host_arena;
   fl_source source;
+  float *global[1 + FL_SLOTS]; /* the server's weights and the slots that travel: the server's own
+                                  where this device can read them, else copies of this round */
   fl_mix mix[FL_UPDATES];
   fl_span g, velocity, act, target; /* [together] */
+  fl_span history;                  /* [together] of implicit layers */
+  fl_course course;
   int64_t index_stride;
   int32_t *index, *label; /* (device) [together, index_stride], [together, batch] */
   double *loss;           /* (device) [together] */
   int64_t *hit;           /* (device) [together] */
-  fl_measure *measure;    /* (device) [FL_UPDATES][width] */
+  fl_measure *measure;    /* (device) [FL_UPDATES][parts of the model][width] */
   int32_t *index_host;    /* (host) the same */
   double *loss_host;
   int64_t *hit_host;
   fl_measure *measure_host;
   int32_t *rows, *n_piece, *weight; /* (host) [width] */
   float *norm;                      /* (host) [width] */
+  double *scale;                    /* (host) [width] factors of the updates, from filters */
+  double *product_scale;            /* (host) [together] factors of updates that are products */
+  float *factor;                    /* (host) [3 * together] scratch */
   fl_status status;                 /* of this round's work */
   char *sentence;                   /* why it failed; owned */
 } fl_station;
@@ -92,10 +115,11 @@ fl_status fl_store_load(fl_store *store, const char *path, const uint8_t *side);
 /* Bytes a run needs, for the printed plan. */
 typedef struct fl_plan {
   int width, together; /* lanes seated and lanes in one call, a device */
+  int pieces;          /* of the client with most */
   int64_t lane, train; /* bytes a seat; bytes more for a lane while it trains */
   int64_t shared, mix; /* bytes a device besides lanes; of one level of exact sums */
   int64_t store, data; /* bytes on the host: client vectors at most, data set */
-  int64_t room;        /* bytes that were free */
+  int64_t room;        /* bytes that were free, on the device that had least */
 } fl_plan;
 
 /* Groups of examples, each evaluated by itself. */
@@ -152,26 +176,68 @@ fl_status fl_round(fedlane_run *run, fedlane_metrics *metrics);
 fl_status fl_cohort_open(fedlane_run *run);
 void fl_cohort_close(fl_cohort *cohort);
 fl_status fl_cohort_draw(fedlane_run *run);
-/* The next at most `most` clients: returns how many, *first is the place of the first. */
-int fl_cohort_take(fl_cohort *cohort, int most, int *first);
+/* The next at most `most` clients for a station: returns how many, *first is the place of the
+ * first.
+ */
+int fl_cohort_take(fl_cohort *cohort, int station, int most, int *first);
 int32_t fl_run_examples(const fedlane_run *run, uint32_t client); /* its training examples */
 
 /* station.c: places a station's memory; with an arena that is planning it only counts. */
 fl_status fl_station_open(fedlane_run *run, int i);
 void fl_station_close(fl_station *station);
 int64_t fl_station_bytes(const fedlane_run *run, int width, int together);
-/* Runs `job` once for each station, each in a thread of its own, and returns the first failure. */
+/* Brings the server's vectors to all devices, then runs `job` once for each station, each in a
+ * thread of its own, and returns the first failure. */
 typedef fl_status (*fl_job)(fedlane_run *run, fl_station *station);
 fl_status fl_stations_do(fedlane_run *run, fl_job job);
 
 /* lanes.c: the life of clients on one station: seat, train, finish, mix. */
 fl_status fl_lanes_work(fedlane_run *run, fl_station *station);
+/* All that is added to the gradient of these lanes: weight decay and the algorithm's terms. out
+ * [FL_TERMS_MAX]; returns how many. */
+int fl_lanes_terms(const fedlane_run *run, const fl_lanes *lanes, fl_term *out);
+fl_draw fl_lanes_draw(const fedlane_run *run, const fl_lanes *lanes, fl_purpose purpose, int step);
 /* Walks each size of batch once, training and evaluation, so that backends make their primitives
  * and scratch before the first round. They round live rows up to quarters of a batch. */
 fl_status fl_lanes_warm(fedlane_run *run, fl_station *station);
 fl_status fl_eval_warm(fedlane_run *run, fl_station *station);
 /* The loss of the call's lanes; norm (host) [b.C] scales its gradient, NULL: none wanted. */
 fl_status fl_loss(const fedlane_run *run, fl_station *station, fl_batch b, const float *norm);
+/* implicit.c: the course of implicit layers. l: the lanes of a call.
+ * Begins it: finds the factors, and writes E into the lanes' slices. Errors: USAGE when the local
+ * learning rate is too large for the terms. */
+fl_status fl_course_begin(const fedlane_run *run, fl_lanes *l, fl_course *c);
+/* What the walk of a piece reads. */
+fl_history fl_course_at(const fl_course *c, const fl_lanes *l, fl_span history, int piece);
+/* What the sum of products over all pieces is multiplied with to be the update. */
+double fl_course_scale(const fl_course *c, const fl_lanes *l, int pieces);
+/* Forms the part's update in up[0]. rows: of all pieces; factor: scratch [3 * l->C]. */
+fl_status fl_course_form(const fl_course *c, fl_lanes *l, const fl_part *part, fl_batch rows,
+                         const int32_t *n_piece, fl_span history, float *factor);
+fl_span fl_part_of(fl_span lanes, const fl_part *part);
+/* update.c: from trained lanes to sums. l: the lanes of a call, which start at station->first.
+ * Fills up[], applies the filters, measures. */
+fl_status fl_update_finish(fedlane_run *run, fl_station *station, fl_lanes *l);
+/* After it: whether a lane's updates are finite. lane: of the station. */
+bool fl_update_finite(const fedlane_run *run, const fl_station *station, int lane);
+/* Adds the n lanes of the call to the sums as far as their history must not wait. */
+fl_status fl_update_mix_products(fedlane_run *run, fl_station *station, int n);
+/* Adds what waits on the lanes before station->first. */
+fl_status fl_update_mix(fedlane_run *run, fl_station *station);
+/* Whether a filter from the first-th on changes elements of updates one by one. */
+bool fl_filters_touch(const fedlane_run *run, int first);
+/* recording.c: local training is recorded so many pieces at a time. */
+enum { FL_RECORDED_PIECES = 32 };
+/* The key of what the call's n lanes are about to do from a piece on, over all that the host puts
+ * into its ops: the lanes, their sizes, the learning rate, and who draws what where anything is
+ * drawn. The same key means the same work; that other work has it too, by a chance of 2^-64, is
+ * left out of account. */
+uint64_t fl_recording_key(const fedlane_run *run, const fl_station *station, int n, int piece);
+/* rates.c: joules that the run's devices have used since some fixed moment; NaN where one of them
+ * does not count. */
+double fl_run_joules(const fedlane_run *run);
+/* Fills in gflops and gbytes_per_second, from examples, steps and seconds. */
+void fl_run_rates(const fedlane_run *run, fedlane_metrics *metrics);
 /* plan.c */
 fl_status fl_plan_make(fedlane_run *run);
 /* Text of the plan: model, devices, memory. */

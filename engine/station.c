@@ -11,10 +11,9 @@ static fl_span take_span(fl_arena *a, int64_t width, int64_t stride) {
   return s;
 }
 
-static int64_t most_examples(const fl_population *people) {
-  int64_t most = 0;
-  for (int32_t i = 0; i < people->n; i++) most = larger(most, people->n_train[i]);
-  return most;
+/* A lane's. */
+static int64_t bytes_of_measures(const fedlane_run *run) {
+  return (int64_t)sizeof(fl_measure) * FL_UPDATES * fl_model_parts(run->model);
 }
 
 /* Hands out the device memory of a station: in the same order when planning and when placing. */
@@ -24,21 +23,21 @@ static void place_lanes(const fedlane_run *run, fl_station *s, int width, int to
   int eval_batch = (int)run->config->eval.batch;
   fl_arena *a = &s->arena;
   fl_lanes *l = &s->lanes;
+  int64_t measures = bytes_of_measures(run), history = fl_model_history(run->model);
   int64_t P = fl_model_about(run->model)->P, batch = larger(plan->batch, eval_batch);
   int64_t act = larger(fl_model_act(run->model, plan->batch, true),
                        fl_model_act(run->model, eval_batch, false));
-  s->index_stride =
-      larger(eval_batch,
-             (int64_t)plan->batch * fl_schedule_pieces(plan, (int32_t)most_examples(&run->people)));
+  s->index_stride = larger(eval_batch, (int64_t)plan->batch * run->plan.pieces);
   l->P = P;
   l->width = width;
   l->w = take_span(a, width, P);
   l->up[0] = l->w;
   for (int u = 1; u < alg->n_update; u++) l->up[u] = take_span(a, width, P);
-  s->measure = fl_arena_take(a, (int64_t)sizeof(fl_measure) * FL_UPDATES * width);
+  s->measure = fl_arena_take(a, measures * width);
   for (int i = 0; i < alg->n_client_slot; i++) l->slot[i] = take_span(a, together, P);
   if (!plan->fused) s->g = take_span(a, together, P);
   if (plan->momentum) s->velocity = take_span(a, together, P);
+  if (history) s->history = take_span(a, together, history);
   s->act = take_span(a, together, (act + 15) / 16 * 16);
   s->index = fl_arena_take(a, 4 * together * s->index_stride);
   if (run->data.classes)
@@ -49,7 +48,17 @@ static void place_lanes(const fedlane_run *run, fl_station *s, int width, int to
   s->hit = fl_arena_take(a, 8 * (int64_t)together);
 }
 
-static void place_host(fl_station *s, int width, int together) {
+/* Where a station reads the server's weights and the slots that travel with them. */
+static void place_global(const fedlane_run *run, fl_station *s) {
+  bool own = !run->devices.ops->host && s != run->station;
+  for (int i = 0; i <= run->algorithm->n_broadcast; i++)
+    s->global[i] = own ? fl_arena_take(&s->arena, 4 * run->server.P)
+                   : i ? run->server.slot[i - 1]
+                       : run->server.w;
+}
+
+static void place_host(const fedlane_run *run, fl_station *s, int width, int together) {
+  int64_t measures = bytes_of_measures(run);
   fl_arena *a = &s->host_arena;
   fl_lanes *l = &s->lanes;
   l->client = fl_arena_take(a, 4 * (int64_t)width);
@@ -62,7 +71,10 @@ static void place_host(fl_station *s, int width, int together) {
   s->n_piece = fl_arena_take(a, 4 * (int64_t)width);
   s->weight = fl_arena_take(a, 4 * (int64_t)width);
   s->norm = fl_arena_take(a, 4 * (int64_t)width);
-  s->measure_host = fl_arena_take(a, (int64_t)sizeof(fl_measure) * FL_UPDATES * width);
+  s->measure_host = fl_arena_take(a, measures * width);
+  s->scale = fl_arena_take(a, 8 * (int64_t)width);
+  s->product_scale = fl_arena_take(a, 8 * (int64_t)together);
+  s->factor = fl_arena_take(a, 4 * 3 * (int64_t)together);
   s->loss_host = fl_arena_take(a, 8 * (int64_t)together);
   s->hit_host = fl_arena_take(a, 8 * (int64_t)together);
   s->index_host = fl_arena_take(a, 4 * together * s->index_stride);
@@ -112,15 +124,18 @@ fl_status fl_station_open(fedlane_run *run, int i) {
   l->ops = run->devices.ops;
   l->dev = run->devices.dev[i];
   place_lanes(run, s, width, together);
+  place_global(run, s);
   FL_TRY(fl_arena_open(&s->arena, l->ops, l->dev));
   place_lanes(run, s, width, together);
-  place_host(s, width, together);
+  place_global(run, s);
+  place_host(run, s, width, together);
   FL_TRY(fl_arena_open(&s->host_arena, NULL, NULL));
-  place_host(s, width, together);
+  place_host(run, s, width, together);
   for (int u = 0; u < run->algorithm->n_update; u++) fl_mix_open(&s->mix[u], l->ops, l->dev, l->P);
-  l->w0 = (fl_cspan){run->server.w, 0};
+  l->w0 = (fl_cspan){s->global[0], 0};
   for (int b = 0; b < run->algorithm->n_broadcast; b++)
-    l->broadcast[b] = (fl_cspan){run->server.slot[b], 0};
+    l->broadcast[b] = (fl_cspan){s->global[1 + b], 0};
+  FL_TRY(fl_history_open(run->model, l->ops, l->dev, together, s->history));
   return place_source(run, s);
 }
 
@@ -139,7 +154,19 @@ void fl_station_close(fl_station *s) {
   memset(s, 0, sizeof *s);
 }
 
+/* Copies of the server's vectors, on devices that cannot read them, become what these are now. */
+static fl_status share_global(fedlane_run *run) {
+  const fl_devices *d = &run->devices;
+  for (int i = 0; i <= run->algorithm->n_broadcast && !d->ops->host && d->n > 1; i++) {
+    float *x[FL_DEVICES_MAX];
+    for (int k = 0; k < d->n; k++) x[k] = run->station[k].global[i];
+    FL_TRY(d->ops->spread(d->n, d->dev, run->server.P, x));
+  }
+  return FEDLANE_OK;
+}
+
 fl_status fl_stations_do(fedlane_run *run, fl_job job) {
+  FL_TRY(share_global(run));
 #pragma omp parallel num_threads(run->n_station)
   for (int i = omp_get_thread_num(); i < run->n_station; i += omp_get_num_threads()) {
     fl_station *s = &run->station[i];

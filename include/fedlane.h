@@ -65,6 +65,15 @@ typedef struct fedlane_metrics {
   double test_loss, test_accuracy;      /* central test set; NaN unless this round evaluated */
   double client_mean, client_deviation; /* accuracy over clients, each counted once */
   double client_worst;                  /* mean accuracy of the worst tenth of the clients */
+  /* Energy of the round's devices, whoever else used them: of a GPU its board's, of the processor
+   * its packages'. NaN where nothing counts, or counters may not be read. They are renewed about
+   * every 100 ms, so a short round gets more or less than it used. */
+  double joules;
+  /* Local training by its count of operations and of bytes that it has to move at least, not by
+   * measurement, over `seconds`. Operations: multiplications and additions of dense and convolution
+   * layers. Bytes: each example's activations and gradients written and read once, for each step a
+   * client's weights read twice and written once. */
+  double gflops, gbytes_per_second;
 } fedlane_metrics;
 
 /* The version of the library, such as "0.1.0". Static; never NULL. */

@@ -135,7 +135,8 @@ typedef enum fl_precision {
   FL_MATH_AUTO = -1,
   FL_MATH_FP32,
   FL_MATH_TF32,
-  FL_MATH_BF16
+  FL_MATH_BF16,
+  FL_MATH_TF32X3 /* three tf32 products, near fp32 */
 } fl_precision;
 
 typedef struct fl_ops {
@@ -182,7 +183,8 @@ typedef struct fl_ops {
   /* dx[B,I] = dy[B,O] w. */
   fl_status (*dense_bwd_data)(fl_dev *d, fl_batch b, int I, int O, fl_cspan dy, fl_cspan w,
                               fl_span dx);
-  /* gw[O,I] += scale * dy'x; gbias[O] += scale * column sums of dy (gbias.at NULL: none). */
+  /* gw[O,I] += scale * dy'x; gbias[O] += scale * column sums of dy (gbias.at NULL: none). Dead rows
+   * are not read. */
   fl_status (*dense_bwd_weights)(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
                                  fl_coef scale, fl_span gw, fl_span gbias);
   /* y = convolution (cross-correlation) of x with w[O,I,k,k] + bias; zero padding. */
@@ -271,7 +273,8 @@ typedef struct fl_ops {
    * window over the convolution's output, always 2 x 2 with stride 2 and no padding; NULL: none. y:
    * what the last of them leaves. mask: bytes, one an element of y and in its order, [B, elements];
    * the stride is in floats as ever: 0 .. 3 the place of the largest in its window in scan order, 4
-   * where it is not positive. Not written without pooling. The same bits as the separate slots. */
+   * where it is not positive. Not written without pooling; at NULL: not wanted. The same bits as
+   * the separate slots. */
   fl_status (*conv_relu_fwd)(fl_dev *d, fl_batch b, const fl_window *s, const fl_window *pool,
                              fl_cspan x, fl_cspan w, fl_cspan bias, fl_span y, fl_span mask);
   /* The way back through the relu and the pooling of such a block: dx is the gradient of the
@@ -284,26 +287,33 @@ typedef struct fl_ops {
                                   fl_cspan w, fl_cspan x, fl_span dx);
   /* Size and health of the product that dense_bwd_weights would add with scale 1, x'dy [O, I] over
    * a lane's rows, without forming it. out[c], (device) [C]: sum2 through the Gram matrices of x
-   * and dy; peak: a bound, the largest norm of a column of x times that of dy, +infinity when any
-   * element is not finite. */
+   * and dy, 0 unless norm is set; peak: a bound, the largest norm of a column of x times that of
+   * dy, +infinity when any element is not finite or the bound is beyond 2^127. */
   fl_status (*product_measure)(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
-                               fl_measure *out);
+                               bool norm, fl_measure *out);
   /* `mix` of that product, without forming it: acc[c] [O, I]. A lane's integers do not depend on
    * the other lanes; lanes with factor 0 are left out. */
   fl_status (*product_mix)(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
                            const double *factor, int64_t *const *acc);
-  /* Recording: between capture and play work is kept instead of queued; play queues it as a whole.
-   * key names what is recorded: when *known comes back true, the same work (the same slots with the
-   * same arguments) was recorded under this key before, and nothing is to be queued before play. No
-   * copies between host and device while recording. */
+  /* Recorded work: what is queued between capture and play is kept instead, and play queues it as a
+   * whole. key names it: when *known comes back true, the same work (the same slots with the same
+   * arguments) was kept under this key before, and nothing is to be queued before play. No copies
+   * between host and device and no sync in between. Every capture that succeeds is followed by
+   * play; whole false: something failed in between, what was kept is forgotten, nothing is queued.
+   * A few recordings are kept, the least recently played one is thrown out. We allocate nothing
+   * here; the driver takes host and device memory of its own when a recording is made and when it
+   * is first played, and none when a known one is. */
   fl_status (*capture)(fl_dev *d, uint64_t key, bool *known);
-  fl_status (*play)(fl_dev *d);
+  fl_status (*play)(fl_dev *d, bool whole);
   /* Several devices, from one thread while the others rest: x[0] = the sum of x[k], n integers on
-   * device k each; and x[k] = x[0] for n floats. (host) arrays of n_dev. Both return when it is
-   * done. */
+   * device k each, after which the other x[k] hold anything; and x[k] = x[0] for n floats. (host)
+   * arrays of n_dev. Both return when it is done. Only where devices share memory may they be
+   * missing. */
   fl_status (*gather64)(int n_dev, fl_dev *const *dev, int64_t n, int64_t *const *x);
   fl_status (*spread)(int n_dev, fl_dev *const *dev, int64_t n, float *const *x);
-  /* Joules that the device has used since some fixed moment; UNSUPPORTED where nothing counts. */
+  /* Joules that the device has used since some fixed moment, whoever made it work. UNSUPPORTED
+   * where nothing counts. Devices that share one counter do not count twice: the sum over a kind's
+   * devices is what they used. Never waits for queued work; counters may be some 100 ms late. */
   fl_status (*energy)(fl_dev *d, double *joules);
 } fl_ops;
 

@@ -31,6 +31,11 @@ typedef struct fl_node {
   int64_t n_stat;         /* floats a row that forward keeps for backward (group norm) */
   bool dx, dskip;         /* a layer before needs the gradient of x, of skip */
   bool first, first_skip; /* that gradient is written here before any other layer adds to it */
+  bool implicit;          /* a dense layer without weights of its own (model.h) */
+  int block_end;          /* conv: the last layer of the block that it begins; 0: no block */
+  int pool;               /* the pooling layer of that block, conv and pool: its place; 0: none */
+  bool masks;             /* conv: its data gradient includes the relu before it */
+  bool covered;           /* relu: its way back is another layer's work */
 } fl_node;
 
 /* One layer's view of a pass: its own slices of every lane. */
@@ -75,15 +80,24 @@ enum { FL_LAYER_OUT_MAX = 1 << 20, FL_LAYER_WINDOW_MAX = 1024 };
 /* Where one value, and what its layer keeps, lie in a lane's activations: floats a row, each a
  * multiple of 16, so that row counts scale them. */
 typedef struct fl_place {
-  int64_t value, grad; /* the value and its gradient */
-  int64_t stat;        /* what the layer that makes it keeps */
-  int64_t scratch;     /* for a gradient that is added to an earlier one */
+  int64_t value, grad;        /* the value and its gradient */
+  int64_t stat;               /* what the layer that makes it keeps */
+  int64_t scratch;            /* for a gradient that is added to an earlier one */
+  bool value_kept, grad_kept; /* these lie in the history, all pieces' rows one after another */
 } fl_place;
 
 typedef struct fl_layout {
   fl_place *at;  /* [n_layer + 1], by value */
   int64_t total; /* floats a row */
+  int64_t kept;  /* floats a row of the history */
 } fl_layout;
+
+/* A lane's history: ones [B], gram [B, rows], scratch [B, width], then what the layout keeps. */
+typedef struct fl_history_layout {
+  int B;
+  int64_t rows, width;         /* of all pieces; the widest side of an implicit layer */
+  int64_t gram, scratch, kept; /* offsets in floats */
+} fl_history_layout;
 
 struct fl_model {
   fl_init init;
@@ -92,6 +106,9 @@ struct fl_model {
   fl_tensor *tensor;
   fl_model_info info;
   fl_layout train, eval;
+  fl_history_layout history;
+  int n_part;
+  fl_part *part;
 };
 
 /* Places the buffers of a model whose nodes are complete. Errors: MEMORY. */
@@ -100,6 +117,24 @@ fl_status fl_layout_make(const fl_model *model, bool train, fl_layout *out);
 static inline fl_image fl_value_shape(const fl_model *model, int value) {
   return value == 0 ? model->info.input : model->node[value - 1].out;
 }
+
+/* Where a kept value lies in a lane's history, from the row of the first piece on. */
+static inline int64_t fl_kept_at(const fl_model *model, int64_t place) {
+  return model->history.kept + place * model->history.rows;
+}
+
+/* block.c: several layers as one op, where the backend has it: a convolution, relu and 2 x 2 max
+ * pooling, and a relu's way back within the convolution after it. */
+void fl_blocks_find(fl_model *model);
+static inline bool fl_blocks_on(const fl_ops *ops) {
+  return ops->conv_relu_fwd && ops->pool_relu_bwd && ops->conv_bwd_data_relu;
+}
+
+/* history.c: the passes of an implicit dense layer. p: of the layer, x, y, dy and dx as ever. */
+fl_status fl_implicit_forward(const fl_model *model, const fl_history *h, const fl_pass *p);
+fl_status fl_implicit_data(const fl_model *model, const fl_history *h, const fl_pass *p);
+/* The gradient of the bias goes to p->gbias, and dy becomes the history's D. */
+fl_status fl_implicit_weights(const fl_model *model, const fl_history *h, const fl_pass *p);
 
 /* The parameters that every kind ends with. */
 #define FL_LAYER_COMMON_PARAMS                                                                  \

@@ -10,6 +10,7 @@
 typedef struct block {
   int64_t size, at;
   int from, to;
+  bool kept; /* in the history of implicit layers, not among the activations */
 } block;
 
 /* The buffers while they are being placed; arrays of n_layer + 1, by value. */
@@ -59,6 +60,15 @@ static void share(builder *w) {
   }
 }
 
+/* The inputs of implicit layers and the gradients of their outputs outlive the step. */
+static void keep(builder *w) {
+  for (int i = 0; i < w->L; i++) {
+    if (!w->model->node[i].implicit) continue;
+    w->value[w->root[w->model->node[i].x]].kept = true;
+    w->grad[w->back_root[i + 1]].kept = true;
+  }
+}
+
 /* The lives of the buffers that layer i touches on the way back. */
 static void live_back(builder *w, int i) {
   const fl_node *n = &w->model->node[i];
@@ -91,6 +101,8 @@ static void live_all(builder *w) {
     grow(&w->value[w->root[i + 1]], fl_image_size(n->out));
     live(&w->stat[i + 1], i);
     grow(&w->stat[i + 1], n->n_stat);
+    if (n->block_end) live(&w->value[w->root[n->block_end + 1]], i);
+    if (n->block_end && n->pool) live(&w->stat[n->pool + 1], i);
     if (w->train && runs_back(n)) live_back(w, i);
   }
 }
@@ -121,9 +133,11 @@ static int64_t place(int n, int n_fixed, block **b) {
   return total;
 }
 
-/* The model's input, output and output gradient live for ever, in front; the rest follows. */
-static int64_t place_all(builder *w, block *blocks, block **order) {
+/* The model's input, output and output gradient live for ever, in front; the rest follows. Kept
+ * blocks lie one after another. */
+static int64_t place_all(builder *w, block *blocks, block **order, int64_t *kept) {
   int n = 0, count = w->L + 1;
+  *kept = 0;
   block *fixed[3] = {&w->value[0], &w->value[w->root[w->L]], &w->grad[w->L]};
   for (int k = 0; k < (w->train ? 3 : 2); k++) {
     live(fixed[k], 0);
@@ -131,8 +145,13 @@ static int64_t place_all(builder *w, block *blocks, block **order) {
     order[n++] = fixed[k];
   }
   int n_fixed = n;
-  for (int k = 0; k < 4 * count; k++)
-    if (blocks[k].size > 0 && blocks[k].to < INT_MAX) order[n++] = &blocks[k];
+  for (int k = 0; k < 4 * count; k++) {
+    if (blocks[k].size == 0 || blocks[k].to == INT_MAX) continue;
+    if (!blocks[k].kept) order[n++] = &blocks[k];
+    if (!blocks[k].kept) continue;
+    blocks[k].at = *kept;
+    *kept += blocks[k].size;
+  }
   return place(n, n_fixed, order);
 }
 
@@ -161,11 +180,18 @@ fl_status fl_layout_make(const fl_model *model, bool train, fl_layout *out) {
   for (size_t k = 0; k < count; k++) w.back_root[k] = (int)k;
   for (size_t k = 0; k < 4 * count; k++) blocks[k].from = INT_MAX, blocks[k].to = -1;
   share(&w);
+  if (train) keep(&w);
   live_all(&w);
-  out->total = place_all(&w, blocks, order);
-  for (size_t v = 0; v < count; v++)
-    out->at[v] =
-        (fl_place){w.value[w.root[v]].at, w.grad[w.back_root[v]].at, w.stat[v].at, w.scratch[v].at};
+  out->total = place_all(&w, blocks, order, &out->kept);
+  for (size_t v = 0; v < count; v++) {
+    const block *value = &w.value[w.root[v]], *grad = &w.grad[w.back_root[v]];
+    out->at[v] = (fl_place){.value = value->at,
+                            .grad = grad->at,
+                            .stat = w.stat[v].at,
+                            .scratch = w.scratch[v].at,
+                            .value_kept = value->kept,
+                            .grad_kept = grad->kept};
+  }
 done:
   free(ints);
   free(blocks);

@@ -132,6 +132,11 @@ static fl_status add_tensors(const char *name, fl_model *m, fl_node *n) {
   return FEDLANE_OK;
 }
 
+/* A value, and its gradient where there is one, written once and read once. */
+static double value_bytes(fl_image shape, bool gradient) {
+  return 2.0 * sizeof(float) * (gradient ? 2 : 1) * (double)fl_image_size(shape);
+}
+
 /* Which gradients are wanted, who writes each first, and the work of a pass. */
 static fl_status connect(const char *name, fl_model *m) {
   bool trained[FL_LAYERS_MAX + 1] = {false}, seen[FL_LAYERS_MAX + 1] = {false};
@@ -143,7 +148,11 @@ static fl_status connect(const char *name, fl_model *m) {
     trained[i + 1] = n->n_tensor > 0 || n->dx || n->dskip;
     m->info.flop += flop;
     m->info.flop_train += flop * (n->dx ? 3 : 2);
+    m->info.draws |= n->layer.kind == FL_DROPOUT;
+    if (!n->kind->in_place) m->info.bytes_train += value_bytes(n->out, trained[i + 1]);
   }
+  m->info.bytes_train += value_bytes(m->info.input, false);
+  m->info.bytes_step = 3.0 * sizeof(float) * (double)m->info.parameters;
   if (m->info.n_tensor == 0)
     return fl_fail(FEDLANE_USAGE, "model '%s' has no weights to train", name);
   for (int i = m->n_layer - 1; i >= 0; i--) {
@@ -190,8 +199,9 @@ static fl_status fill_in(const char *name, const fl_layer *layer, fl_model *m) {
                    "dense layer",
                    name, end.channels, end.height, end.width, m->info.n_output);
   FL_TRY(connect(name, m));
-  FL_TRY(fl_layout_make(m, true, &m->train));
-  return fl_layout_make(m, false, &m->eval);
+  fl_blocks_find(m);
+  FL_TRY(fl_layout_make(m, false, &m->eval));
+  return fl_model_imply(m, FL_IMPLY_NEVER, 0, 1);
 }
 
 fl_status fl_model_build(const char *name, int n_layer, const fl_layer *layer, fl_init init,
@@ -224,6 +234,7 @@ void fl_model_close(fl_model **model) {
   free(m->tensor);
   free(m->train.at);
   free(m->eval.at);
+  free(m->part);
   free(m);
   *model = NULL;
 }

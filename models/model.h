@@ -88,6 +88,11 @@ typedef struct fl_model_info {
   fl_image input;
   double flop;       /* multiply-adds counted as 2, forward, one example */
   double flop_train; /* forward and backward; the first layer has no data gradient */
+  /* Bytes that training moves, counted, not measured. An example: each value that a layer writes to
+   * a place of its own, and its gradient where one is wanted, written once and read once. A step of
+   * a lane: the weights read forward and backward and written. */
+  double bytes_train, bytes_step;
+  bool draws; /* training draws random numbers: there is dropout */
 } fl_model_info;
 
 enum { FL_LAYERS_MAX = 250 }; /* in one model: the random numbers' layer word has 8 bits */
@@ -115,9 +120,58 @@ int64_t fl_model_input_at(const fl_model *model, int B);  /* image activations, 
 int64_t fl_model_output_at(const fl_model *model, int B); /* logits or predictions [B, n_output] */
 int64_t fl_model_dout_at(const fl_model *model, int B);   /* their gradient, written by a loss */
 
+/* Implicit dense layers. Under plain SGD the weights of a dense layer are, after some pieces,
+ *     W = whole * W0 + pulled * E - keep * (sum over the pieces of X'D)
+ * W0: the weights at the start; E: what every step adds to the gradient apart from multiples of W
+ * and W0; X: the layer's inputs in a piece; D: the gradients of its outputs, times the piece's
+ * `add`. A layer with few rows in all its pieces keeps X and D, its history, and never forms W: its
+ * passes read W0, which all lanes share, and products with the history, which are small. */
+typedef enum fl_imply { FL_IMPLY_AUTO, FL_IMPLY_ALWAYS, FL_IMPLY_NEVER } fl_imply;
+
+/* The state of C lanes' implicit layers before a piece; all lanes have gone the same way so far. */
+typedef struct fl_history {
+  fl_cspan w0;    /* lane stride 0 */
+  fl_cspan extra; /* E, in implicit layers' slices of P floats a lane; read when pulled != 0 */
+  fl_span at;     /* lanes of fl_model_history floats, opened by fl_history_open */
+  int piece;      /* how many pieces it holds */
+  double whole, pulled, keep; /* at the start 1, 0, 1 */
+  double add;
+} fl_history;
+
+/* A stretch of the flat weight vector: the weights of an implicit layer, or all that lies between
+ * two of them. */
+typedef struct fl_part {
+  int64_t at, n; /* floats */
+  bool implicit;
+  int I, O;           /* of an implicit layer */
+  int64_t x_at, d_at; /* its X [rows, I] and D [rows, O] in a lane's history */
+} fl_part;
+
+/* Decides which dense layers are implicit, for lanes of at most `pieces` pieces of B rows; AUTO:
+ * those where a history costs less than weights of one's own. Training buffers are laid out anew.
+ * To be called once, before the model is walked. Errors: MEMORY. */
+fl_status fl_model_imply(fl_model *model, fl_imply how, int64_t pieces, int B);
+int64_t fl_model_history(const fl_model *model); /* floats a lane, a multiple of 16; 0: none */
+int fl_model_parts(const fl_model *model);
+const fl_part *fl_model_part(const fl_model *model, int i); /* in order of offset */
+/* Writes what C lanes' histories hold apart from pieces; once, before their first use. */
+fl_status fl_history_open(const fl_model *model, const fl_ops *ops, fl_dev *dev, int C, fl_span at);
+
+/* What a walk works on. */
+typedef struct fl_walk {
+  const fl_ops *ops;
+  fl_dev *dev;
+  fl_batch b;
+  const fl_draw *draw; /* dropout; purpose and layer are filled in; NULL leaves dropout out */
+  fl_cspan w;
+  fl_span act;               /* lanes of fl_model_act(B, train) floats, 64-byte aligned */
+  const fl_history *history; /* NULL when no layer is implicit, and in evaluation */
+} fl_walk;
+
 /* Where weight gradients go: at += scale * gradient. With `lr` (plain SGD, no gradient buffer) `at`
  * is the weights themselves, scale is -lr, and before each layer's gradient is added that layer's
- * slice takes a `step` with the terms alone, from the same weights that the pass has read. */
+ * slice takes a `step` with the terms alone, from the same weights that the pass has read. The
+ * slices of implicit layers are not touched; their gradients join the history. */
 typedef struct fl_sink {
   fl_span at;
   fl_coef scale;
@@ -127,15 +181,13 @@ typedef struct fl_sink {
   const fl_term *term;
 } fl_sink;
 
-/* Reads the input activations, writes the output. train: dropout is active (draw is then read;
- * purpose and layer are filled in here; NULL leaves dropout out) and what backward needs is kept.
- * act: lanes of fl_model_act(B, train) floats, 64-byte aligned. */
-fl_status fl_model_forward(const fl_model *model, const fl_ops *ops, fl_dev *dev, fl_batch b,
-                           bool train, const fl_draw *draw, fl_cspan w, fl_span act);
-/* Reads the gradient of the output and what forward(train) left, and uses both up. draw: as given
- * to the forward pass. */
-fl_status fl_model_backward(const fl_model *model, const fl_ops *ops, fl_dev *dev, fl_batch b,
-                            const fl_draw *draw, fl_cspan w, fl_span act, const fl_sink *sink);
+/* Reads the input activations, writes the output. train: dropout is active and what backward needs
+ * is kept. */
+fl_status fl_model_forward(const fl_model *model, const fl_walk *walk, bool train);
+/* Reads the gradient of the output and what forward(train) left of the same walk, and uses both up.
+ * walk->w may be other memory than the sink's, with the same values: so the first step of lanes
+ * that start equal reads weights that they share. */
+fl_status fl_model_backward(const fl_model *model, const fl_walk *walk, const fl_sink *sink);
 
 #ifdef __cplusplus
 }

@@ -9,7 +9,7 @@ const char fl_config_full[] =
     "name: fashion                         # examples/fashion_mnist.yaml\n"
     "seed: 1\n"
     "device: auto                          # auto | cpu | cuda | cuda:0,1\n"
-    "precision: auto                       # fp32 on CPU, tf32 on CUDA; fp32 | tf32 | bf16\n"
+    "precision: auto                       # fp32 on CPU, tf32 on CUDA; fp32 | tf32 | bf16 | tf32x3\n"
     "data:\n"
     "  format: idx\n"
     "  path: /usr/share/datasets/fashion-mnist\n"

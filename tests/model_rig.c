@@ -74,9 +74,8 @@ void rig_forward(rig *r, bool train) {
                                        rig_act(r, fl_model_input_at(r->model, r->B)),
                                        r->source.label ? r->label : NULL, target),
                         FEDLANE_OK);
-  CU_ASSERT_EQUAL_FATAL(fl_model_forward(r->model, r->ops, r->dev, b, train, r->drop ? &draw : NULL,
-                                         w, rig_act(r, 0)),
-                        FEDLANE_OK);
+  fl_walk walk = {r->ops, r->dev, b, r->drop ? &draw : NULL, w, rig_act(r, 0), NULL};
+  CU_ASSERT_EQUAL_FATAL(fl_model_forward(r->model, &walk, train), FEDLANE_OK);
 }
 
 void rig_loss(rig *r) {
@@ -101,9 +100,8 @@ void rig_loss(rig *r) {
 void rig_backward(rig *r, const fl_sink *sink) {
   fl_draw draw = rig_draw(r);
   fl_cspan w = {r->w, r->shared ? 0 : r->about->P};
-  CU_ASSERT_EQUAL_FATAL(fl_model_backward(r->model, r->ops, r->dev, rig_batch(r),
-                                          r->drop ? &draw : NULL, w, rig_act(r, 0), sink),
-                        FEDLANE_OK);
+  fl_walk walk = {r->ops, r->dev, rig_batch(r), r->drop ? &draw : NULL, w, rig_act(r, 0), NULL};
+  CU_ASSERT_EQUAL_FATAL(fl_model_backward(r->model, &walk, sink), FEDLANE_OK);
   CU_ASSERT_EQUAL(r->ops->sync(r->dev), FEDLANE_OK);
 }
 

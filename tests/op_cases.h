@@ -15,8 +15,10 @@ enum { FL_CASE_LANES = 7 };
 typedef struct fl_rig fl_rig;
 
 /* How the values of X lie: spread evenly, few levels with many ties, or all at least 1/20 apart
- * from each other and 1/40 from 0, so that a small nudge crosses no kink. */
-typedef enum fl_spread { FL_EVEN, FL_TIES, FL_APART } fl_spread;
+ * from each other and 1/40 from 0, so that a small nudge crosses no kink. EXACT: all inputs have
+ * few levels, so that sums of products are exact in every precision and order, but not by
+ * Winograd's way, which the cpu backend goes for 3 x 3 with many channels. */
+typedef enum fl_spread { FL_EVEN, FL_TIES, FL_APART, FL_EXACT } fl_spread;
 
 typedef struct fl_op_case {
   const char *name;
@@ -28,6 +30,7 @@ typedef struct fl_op_case {
   int groups;       /* gnorm */
   float p;          /* dropout: share dropped; huber: threshold; clip: limit */
   bool no_bias, bytes;
+  bool pooled; /* blocks */
   fl_spread spread;
   bool gradient;    /* small enough for central differences */
   double tolerance; /* of an element, relative to the largest of its lane's result */
@@ -38,6 +41,10 @@ extern const int fl_op_case_count;
 
 /* The window with `out` filled in. */
 fl_window fl_case_window(const fl_op_case *k);
+
+/* How a block of layers is run: by its own slots where the backend has them, or by the slots of its
+ * layers, with max pooling after or before the relu. */
+typedef enum fl_block { FL_BLOCK_WHOLE, FL_BLOCK_RELU_FIRST, FL_BLOCK_POOL_FIRST } fl_block;
 
 /* Inputs of a case. The name decides the values; FL_IN_DY is zero in dead rows. */
 typedef enum fl_input {
@@ -85,8 +92,9 @@ struct fl_rig {
   int first, C;     /* runs the case's lanes first .. first+C-1 */
   fl_sharing share; /* COPIES and SHARED: every lane has lane 0's inputs and all rows */
   bool plain;       /* accumulators start at 0 and factors are 1 */
-  float dead;       /* value of dead rows, but for gradients, which are 0 there */
-  fl_input nudged;  /* element nudged_at of this input in the first lane has `nudge` added */
+  fl_block block;
+  float dead;      /* value of dead rows, but for gradients, which are 0 there */
+  fl_input nudged; /* element nudged_at of this input in the first lane has `nudge` added */
   int64_t nudged_at;
   float nudge;
   /* For the runs. */

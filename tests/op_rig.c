@@ -58,14 +58,14 @@ void fl_rig_fetch(fl_rig *rig, void *host, const void *at, int64_t bytes) {
 void fl_case_values(const fl_op_case *k, fl_input input, int lane, int64_t n, float *out) {
   fl_key key = {(uint32_t)(k - fl_op_case_list), FL_FOR_DATA, 0, (uint32_t)lane, 0, input, 0};
   fl_rng rng = fl_rng_open(key);
-  fl_spread spread = input == FL_IN_X ? k->spread : FL_EVEN;
+  fl_spread spread = input == FL_IN_X || k->spread == FL_EXACT ? k->spread : FL_EVEN;
   int32_t *order = spread == FL_APART ? must_have(malloc((size_t)n * sizeof *order)) : NULL;
   for (int64_t i = 0; order && i < n; i++) order[i] = (int32_t)i;
   if (order) fl_rng_shuffle(&rng, order, n);
   for (int64_t i = 0; i < n; i++) {
     if (spread == FL_APART)
       out[i] = ((float)(2 * order[i] - n) + 0.5f) / 20;
-    else if (spread == FL_TIES)
+    else if (spread == FL_TIES || spread == FL_EXACT)
       out[i] = (float)fl_rng_below(&rng, 5) / 2 - 1;
     else
       out[i] = 2 * fl_unit_float(fl_rng_u32(&rng)) - 0.9f;

@@ -8,6 +8,7 @@ fl_status fl_run_gather(fl_rig *r);
 fl_status fl_run_random(fl_rig *r); /* normal and uniform */
 fl_status fl_run_dense(fl_rig *r);
 fl_status fl_run_conv(fl_rig *r);
+fl_status fl_run_block(fl_rig *r); /* a convolution with its relu and pooling, and a relu before */
 fl_status fl_run_pool(fl_rig *r);
 fl_status fl_run_gnorm(fl_rig *r);
 fl_status fl_run_act(fl_rig *r);

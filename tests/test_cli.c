@@ -65,6 +65,9 @@ static void misuse_is_one_sentence_and_two(void) {
   expect("show", 2, "", "usage: fedlane show KIND NAME");
   expect("show algorithm feddin", 2, "", "no algorithm 'feddin'; did you mean 'feddyn'?");
   expect("show algorithm zebra", 2, "", "`fedlane list algorithm` has them all");
+  expect("bench ops --precision fp31", 2, "", "precision is fp31; did you mean 'fp32'?");
+  expect("bench ops --precision", 2, "", "'--precision' is unknown or lacks its value");
+  expect("bench ops --device cpu --precision tf32x3", 1, "", "computes in precision fp32 only");
   expect("show algorithms fedavg extra", 2, "", "usage: fedlane show KIND NAME");
 }
 

@@ -24,9 +24,9 @@ static void mistakes_have_their_line_and_sentence(void) {
       {"name: {a: 1}\n", "c.yaml:1: name is a mapping; it must be a text"},
       {"precision: fp31\n",
        "c.yaml:1: precision is fp31; did you mean 'fp32'? It must be one of auto, fp32, tf32, "
-       "bf16"},
+       "bf16, tf32x3"},
       {"precision: double\n",
-       "c.yaml:1: precision is double; it must be one of auto, fp32, tf32, bf16"},
+       "c.yaml:1: precision is double; it must be one of auto, fp32, tf32, bf16, tf32x3"},
       {"train:\n  rounds: 3\n  lr: -1\n", "c.yaml:3: train.lr is -1; it must lie in (0, inf)"},
       {"train:\n  lr: 0\n", "c.yaml:2: train.lr is 0; it must lie in (0, inf)"},
       {"train:\n  lr: .nan\n", "c.yaml:2: train.lr is .nan; it must be a number in (0, inf)"},

@@ -50,6 +50,14 @@ static void take(const fl_devices *d, void *at, void *to, int64_t bytes) {
   d->ops->release(d->dev[0], &at);
 }
 
+/* Counts and adds C lanes of n elements. */
+static void add(fl_mix *mix, int C, int64_t n, fl_cspan x, const int32_t *weight,
+                const fl_measure *measure) {
+  fl_summand sum = {.C = C, .n = n, .weight = weight, .measure = measure};
+  fl_mix_count(mix, C, weight);
+  CU_ASSERT_EQUAL(fl_mix_add(mix, &sum, x), FEDLANE_OK);
+}
+
 /* Mixes the clients in the given order, `group` a call, over `parts` partial sums. */
 static void mix_in(const fl_devices *d, const cohort *c, const int32_t *order, int group, int parts,
                    float *out) {
@@ -71,9 +79,10 @@ static void mix_in(const fl_devices *d, const cohort *c, const int32_t *order, i
     }
     fl_cspan span = {there, N};
     CU_ASSERT_EQUAL(d->ops->upload(d->dev[0], there, x, n * (int64_t)sizeof x[0]), FEDLANE_OK);
-    CU_ASSERT_EQUAL(fl_mix_add(&mix[at / group % parts], n, span, weight, measure), FEDLANE_OK);
+    add(&mix[at / group % parts], n, N, span, weight, measure);
   }
-  for (int p = 1; p < parts; p++) CU_ASSERT_EQUAL(fl_mix_join(&mix[0], &mix[p]), FEDLANE_OK);
+  fl_mix *const all[] = {&mix[0], &mix[1], &mix[2]};
+  CU_ASSERT_EQUAL(fl_mix_join(parts, all), FEDLANE_OK);
   CU_ASSERT_EQUAL(mix[0].total, c->total);
   CU_ASSERT_EQUAL(fl_mix_mean(&mix[0], mean), FEDLANE_OK);
   for (int p = 0; p < parts; p++) fl_mix_close(&mix[p]);
@@ -140,7 +149,7 @@ static void check_extremes(const fl_devices *d) {
   fl_cspan span = {put(d, x, sizeof x), 2};
   fl_mix_open(&mix, d->ops, d->dev[0], 2);
   CU_ASSERT_EQUAL(fl_mix_begin(&mix, INT64_C(2147483649)), FEDLANE_OK);
-  CU_ASSERT_EQUAL(fl_mix_add(&mix, 3, span, weight, measure), FEDLANE_OK);
+  add(&mix, 3, 2, span, weight, measure);
   CU_ASSERT_EQUAL(fl_mix_mean(&mix, mean), FEDLANE_OK);
   take(d, mean, out, sizeof out);
   take(d, (void *)(uintptr_t)span.at, NULL, 0);
@@ -159,7 +168,7 @@ static void check_dropped(const fl_devices *d) {
   fl_cspan span = {put(d, x, sizeof x), 3};
   fl_mix_open(&mix, d->ops, d->dev[0], 3);
   CU_ASSERT_EQUAL(fl_mix_begin(&mix, 5), FEDLANE_OK);
-  CU_ASSERT_EQUAL(fl_mix_add(&mix, 2, span, weight, measure), FEDLANE_OK);
+  add(&mix, 2, 3, span, weight, measure);
   CU_ASSERT_EQUAL(fl_mix_mean(&mix, mean), FEDLANE_OK);
   take(d, mean, out, sizeof out);
   take(d, (void *)(uintptr_t)span.at, NULL, 0);

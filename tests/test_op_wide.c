@@ -101,6 +101,22 @@ static void run_dense(wide *w) {
   keep_all(w, gbias, O);
 }
 
+/* One copy of the weights and biases for all lanes. */
+static void run_shared_dense(wide *w) {
+  enum { B = 10, I = 804, O = 70 };
+  static float value[I * O];
+  const fl_ops *ops = w->rig.ops;
+  fl_batch b = batch_of(w, B);
+  fl_cspan x = fl_const(numbers(w, 1, B * I)), dy = fl_const(gradients(w, 2, b, O));
+  fl_span y = numbers(w, 3, B * O), dx = numbers(w, 4, B * I);
+  for (int i = 0; i < I * O; i++) value[i] = number(0, i);
+  fl_cspan weight = {fl_rig_hold(&w->rig, value, sizeof value), 0}, bias = weight;
+  CU_ASSERT_EQUAL(ops->dense_fwd(w->rig.dev, b, I, O, x, weight, bias, y), FEDLANE_OK);
+  CU_ASSERT_EQUAL(ops->dense_bwd_data(w->rig.dev, b, I, O, dy, weight, dx), FEDLANE_OK);
+  keep_rows(w, b, y, O);
+  keep_rows(w, b, dx, I);
+}
+
 static void run_losses(wide *w) {
   enum { B = 130, K = 5 };
   int32_t label[LANES * B];
@@ -221,6 +237,7 @@ static void check_run(fl_rig *r, void (*run)(wide *w)) {
 }
 
 static void check_dense(fl_rig *r) { check_run(r, run_dense); }
+static void check_shared_dense(fl_rig *r) { check_run(r, run_shared_dense); }
 static void check_losses(fl_rig *r) { check_run(r, run_losses); }
 static void check_vectors(fl_rig *r) { check_run(r, run_vectors); }
 static void check_gather(fl_rig *r) { check_run(r, run_gather); }
@@ -251,13 +268,15 @@ static void check_mix(fl_rig *r) {
 }
 
 static void test_dense(void) { fl_each_backend(check_dense); }
+static void test_shared_dense(void) { fl_each_backend(check_shared_dense); }
 static void test_losses(void) { fl_each_backend(check_losses); }
 static void test_vectors(void) { fl_each_backend(check_vectors); }
 static void test_gather(void) { fl_each_backend(check_gather); }
 static void test_mix(void) { fl_each_backend(check_mix); }
 
 static const fl_test tests[] = {
-    {"dense", test_dense},   {"losses", test_losses}, {"vectors", test_vectors},
+    {"dense", test_dense},   {"shared dense", test_shared_dense},
+    {"losses", test_losses}, {"vectors", test_vectors},
     {"gather", test_gather}, {"mix", test_mix},
 };
 

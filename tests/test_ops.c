@@ -184,12 +184,12 @@ static void check_again(const fl_op_case *k, fl_present present) {
 static void test_second_call_same_bits(void) { each(check_again); }
 
 /* What multiplies matrices does so in the precision that was asked for, where a backend has more
- * than one: inputs are rounded to 11 or 8 bits, sums are not. */
+ * than one: inputs are rounded to 11, 8 or 22 bits, sums are not. */
 static void test_lower_precisions(void) {
   static const struct {
     int precision;
     double tolerance;
-  } lower[] = {{FL_MATH_TF32, 2e-3}, {FL_MATH_BF16, 1.5e-2}};
+  } lower[] = {{FL_MATH_TF32, 2e-3}, {FL_MATH_BF16, 1.5e-2}, {FL_MATH_TF32X3, 2e-6}};
   int n;
   const fl_present *present = fl_present_backends(&n);
   for (int i = 0; i < n; i++)
@@ -200,11 +200,51 @@ static void test_lower_precisions(void) {
       for (int k = 0; k < fl_op_case_count; k++) {
         const fl_op_case *c = &fl_op_case_list[k];
         if (c->run != fl_run_dense && c->run != fl_run_conv) continue;
-        compare_with_oracle(c, rounded, fmax(c->tolerance, lower[p].tolerance));
-        if (c->C == FL_CASE_LANES) check_batching(c, rounded);
+        compare_with_oracle(c, rounded, lower[p].tolerance);
+        if (c->C != FL_CASE_LANES) continue;
+        check_batching(c, rounded);
+        check_sharing(c, rounded);
       }
       rounded.ops->close(&rounded.dev);
     }
+  CU_ASSERT(n >= 2);
+}
+
+/* The slots of a block give the bits of its layers', in either order of relu and pooling, and exact
+ * inputs the oracle's values in every precision. */
+static void check_block(const fl_op_case *k, fl_present present) {
+  const fl_block parts[] = {FL_BLOCK_RELU_FIRST, FL_BLOCK_POOL_FIRST};
+  fl_rig together = rig_of(k, present);
+  run(&together);
+  for (int i = 0; i < FL_COUNT(parts); i++) {
+    fl_rig apart = rig_of(k, present);
+    apart.block = parts[i];
+    run(&apart);
+    compare("block", &together, &apart, 0);
+    fl_rig_close(&apart);
+  }
+  fl_rig_close(&together);
+  if (k->spread == FL_EXACT) compare_with_oracle(k, present, 0);
+}
+
+static void test_blocks(void) {
+  const int precision[] = {FL_MATH_FP32, FL_MATH_TF32, FL_MATH_BF16};
+  int n;
+  const fl_present *present = fl_present_backends(&n);
+  for (int i = 0; i < n; i++) {
+    if (!present[i].ops->conv_relu_fwd) {
+      printf("absent: %s has no slots for blocks; ", present[i].ops->record.name);
+      continue;
+    }
+    for (int p = 0; p < (present[i].ops->host ? 1 : FL_COUNT(precision)); p++) {
+      fl_dev_options options = {0, precision[p]};
+      fl_present one = {present[i].ops, NULL};
+      CU_ASSERT_EQUAL_FATAL(one.ops->open(&options, &one.dev), FEDLANE_OK);
+      for (int k = 0; k < fl_op_case_count; k++)
+        if (fl_op_case_list[k].run == fl_run_block) check_block(&fl_op_case_list[k], one);
+      one.ops->close(&one.dev);
+    }
+  }
   CU_ASSERT(n >= 2);
 }
 
@@ -224,6 +264,7 @@ static const fl_test tests[] = {
     {"dead rows add nothing", test_dead_rows_add_nothing},
     {"second call, same bits", test_second_call_same_bits},
     {"lower precisions", test_lower_precisions},
+    {"blocks give the bits of their layers", test_blocks},
 };
 
 FL_SUITE_MAIN("ops", tests)

@@ -25,6 +25,9 @@ static const fl_sink_kind *kind(const char *name) {
 static fedlane_metrics metrics(int r) {
   fedlane_metrics m = {.round = r, .rounds = 9, .clients = 10, .examples = 5000000000};
   m.seconds = 0.5;
+  m.joules = r == 3 ? NAN : 2.0 * r;
+  m.gflops = 10.0 * r;
+  m.gbytes_per_second = 20.0 * r;
   m.train_loss = r == 3 ? NAN : 1.0 / r;
   m.train_accuracy = 0.1 * r;
   m.test_loss = m.test_accuracy = m.client_mean = m.client_deviation = m.client_worst = NAN;
@@ -84,7 +87,10 @@ static void check_lines(const char *folder, int last) {
     CU_ASSERT_EQUAL(json_integer_value(json_object_get(row, "examples")), 5000000000);
     CU_ASSERT_EQUAL(json_object_get(row, "test_loss") != NULL, n % 2 == 0);
     CU_ASSERT_EQUAL(json_object_get(row, "client_worst") != NULL, n % 2 == 0);
-    json_t *loss = json_object_get(row, "train_loss");
+    json_t *loss = json_object_get(row, "train_loss"), *joules = json_object_get(row, "joules");
+    CU_ASSERT(n == 3 ? json_is_null(joules) : json_real_value(joules) == 2.0 * n);
+    CU_ASSERT_EQUAL(json_real_value(json_object_get(row, "gflops")), 10.0 * n);
+    CU_ASSERT_EQUAL(json_real_value(json_object_get(row, "gbytes_per_second")), 20.0 * n);
     if (n == 3)
       CU_ASSERT(json_is_null(loss))
     else
@@ -109,6 +115,23 @@ static void lines_resumed(void) {
   check_lines(folder, 8);
   write_rows(kind("jsonl"), folder, 1, 2);
   check_lines(folder, 2);
+}
+
+/* Rows of a version that did not count energy and rates stay as they are. */
+static void lines_of_an_older_version(void) {
+  const char *folder = fl_test_folder();
+  static const char old[] = "{\"round\": 1, \"seconds\": 0.5, \"train_loss\": 2.5}";
+  int64_t size;
+  append_text(folder, "metrics.jsonl", old);
+  append_text(folder, "metrics.jsonl", "\n");
+  write_rows(kind("jsonl"), folder, 2, 2);
+  char *text = read_text(folder, "metrics.jsonl", &size), *end = strchr(text, '\n');
+  CU_ASSERT_PTR_NOT_NULL_FATAL(end);
+  *end = 0;
+  CU_ASSERT_STRING_EQUAL(text, old);
+  CU_ASSERT_PTR_NOT_NULL(strstr(end + 1, "\"round\": 2"));
+  CU_ASSERT_PTR_NOT_NULL(strstr(end + 1, "\"gflops\": 20.0"));
+  free(text);
 }
 
 static uint64_t little(const unsigned char *at, int bytes) {
@@ -205,6 +228,9 @@ static void check_events(const char *folder, int last) {
     if (n == 3) CU_ASSERT(isnan(summary_value(summary, "loss/train")));
     if (n > 0) CU_ASSERT_EQUAL(isnan(summary_value(summary, "accuracy/test")), n % 2 == 1);
     if (n > 0) CU_ASSERT_EQUAL(summary_value(summary, "round/dropped"), 0.0f);
+    if (n > 0) CU_ASSERT_EQUAL(isnan(summary_value(summary, "round/joules")), n == 3);
+    if (n > 0) CU_ASSERT_EQUAL(summary_value(summary, "round/gflops"), 10.0f * (float)n);
+    if (n > 0) CU_ASSERT_EQUAL(summary_value(summary, "round/gbytes_per_second"), 20.0f * (float)n);
     at += 12 + length + 4;
   }
   CU_ASSERT_EQUAL(n, last);
@@ -300,6 +326,7 @@ static void full_disk(void) {
 static const fl_test tests[] = {
     {"lines", lines},
     {"lines after a resume", lines_resumed},
+    {"lines of an older version", lines_of_an_older_version},
     {"events", events},
     {"events after a resume", events_resumed},
     {"page", page},

@@ -4,10 +4,9 @@ typedef struct clip_args {
   double norm;
 } clip_args;
 
-static fl_status lanes(const void *args, const fl_draw *draw, fl_lanes *l) {
+static double scale(const void *args, double norm) {
   const clip_args *a = args;
-  (void)draw;
-  return l->ops->clip(l->dev, l->C, l->P, (float)a->norm, l->up[0]);
+  return norm > a->norm ? a->norm / norm : 1;
 }
 
 static const fl_param params[] = {
@@ -29,5 +28,5 @@ const fl_filter fl_clip = {
                .args_size = sizeof(clip_args),
                .param = params,
                .n_param = FL_COUNT(params)},
-    .lanes = lanes,
+    .scale = scale,
 };

@@ -7,9 +7,13 @@ typedef struct gaussian_args {
 
 enum { ON_MEAN, ON_CLIENTS };
 
+static bool touches(const void *args) {
+  const gaussian_args *a = args;
+  return a->where == ON_CLIENTS;
+}
+
 static fl_status lanes(const void *args, const fl_draw *draw, fl_lanes *l) {
   const gaussian_args *a = args;
-  if (a->where != ON_CLIENTS) return FEDLANE_OK;
   return l->ops->normal(l->dev, l->C, l->P, draw, fl_all(a->deviation), l->up[0]);
 }
 
@@ -45,5 +49,6 @@ const fl_filter fl_gaussian = {
                .param = params,
                .n_param = FL_COUNT(params)},
     .lanes = lanes,
+    .touches = touches,
     .mean = mean,
 };

@@ -18,6 +18,9 @@ json_t *fl_row_json(const fedlane_metrics *m) {
                           "dropped", m->dropped, "bytes_up", (json_int_t)m->bytes_up,  //
                           "bytes_down", (json_int_t)m->bytes_down);
   int failed = row == NULL;
+  failed |= json_object_set_new(row, "joules", number(m->joules));
+  failed |= json_object_set_new(row, "gflops", number(m->gflops));
+  failed |= json_object_set_new(row, "gbytes_per_second", number(m->gbytes_per_second));
   if (!isnan(m->test_loss) || !isnan(m->test_accuracy)) {
     failed |= json_object_set_new(row, "test_loss", number(m->test_loss));
     failed |= json_object_set_new(row, "test_accuracy", number(m->test_accuracy));

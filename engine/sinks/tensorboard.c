@@ -148,6 +148,9 @@ static fl_status board_row(void *state, const fedlane_metrics *m) {
       {"round/dropped", m->dropped},
       {"round/bytes_up", (double)m->bytes_up},
       {"round/bytes_down", (double)m->bytes_down},
+      {"round/joules", m->joules},
+      {"round/gflops", m->gflops},
+      {"round/gbytes_per_second", m->gbytes_per_second},
   };
   FlTb__Value value[FL_COUNT(curve)], *list[FL_COUNT(curve)];
   FlTb__Summary summary = FL_TB__SUMMARY__INIT;

@@ -44,4 +44,7 @@ const fl_ops fl_cpu_ops = {
     .mix = fl_cpu_mix,
     .add64 = fl_cpu_add64,
     .unmix = fl_cpu_unmix,
+    .product_measure = fl_cpu_product_measure,
+    .product_mix = fl_cpu_product_mix,
+    .energy = fl_cpu_energy,
 };

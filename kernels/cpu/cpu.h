@@ -11,8 +11,28 @@
 
 typedef struct fl_nn fl_nn;
 
+/* energy.c: what the processor's packages have used, by Linux' powercap counters. */
+enum { FL_PACKAGES = 16 };
+typedef struct fl_package {
+  int file;                  /* energy_uj */
+  int64_t range, last, used; /* microjoules: where the counter wraps, its last value, since open */
+} fl_package;
+typedef struct fl_powercap {
+  int n; /* packages; 0: nothing counts */
+  fl_package package[FL_PACKAGES];
+} fl_powercap;
+
+/* Opens the packages' counters in a folder such as /sys/class/powercap; none at all when one of
+ * them cannot be read, as it is for users other than root on most machines. */
+void fl_powercap_open(const char *folder, fl_powercap *out);
+void fl_powercap_close(fl_powercap *cap);
+/* Joules of all packages since open. A counter that wrapped is made up for, if it did so once since
+ * the last call: at 300 W that takes about a quarter of an hour. Errors: UNSUPPORTED, DEVICE. */
+fl_status fl_powercap_read(fl_powercap *cap, double *joules);
+
 struct fl_dev {
   int index;
+  fl_powercap powercap; /* device 0 counts for all: they share the packages */
   fl_nn *nn;
   void *scratch; /* see fl_cpu_scratch */
   int64_t scratch_bytes;
@@ -89,6 +109,11 @@ fl_status fl_nn_gemm(int64_t m, int64_t n, int64_t k, float alpha, fl_matrix a, 
  * give the bits of one after the other. */
 void fl_cpu_dense_back(int rows, int64_t I, int64_t O, const float *x, const float *dy,
                        const float *w, float *dx, float scale, float *gw);
+
+/* mix.c: total += llrint((double)x * factor) for n <= FL_CPU_TILE elements, a number that stays in
+ * the first cache level. total is not x. */
+enum { FL_CPU_TILE = 1024 };
+void fl_cpu_mix_tile(int n, const float *x, double factor, int64_t *total);
 
 /* winograd.c: 3x3 convolutions with stride 1 between vectors of 16 channels. */
 /* Whether the functions below take this window and are the fastest way. */
@@ -175,5 +200,11 @@ fl_status fl_cpu_mix(fl_dev *d, int C, int64_t n, fl_cspan x, const double *fact
 fl_status fl_cpu_add64(fl_dev *d, int64_t n, const int64_t *x, int64_t *y);
 fl_status fl_cpu_unmix(fl_dev *d, int64_t n, int n_acc, const int64_t *const *acc,
                        const double *unit, float *out);
+fl_status fl_cpu_energy(fl_dev *d, double *joules);
+
+fl_status fl_cpu_product_measure(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
+                                 bool norm, fl_measure *out);
+fl_status fl_cpu_product_mix(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
+                             const double *factor, int64_t *const *acc);
 
 #endif

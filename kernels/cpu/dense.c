@@ -130,7 +130,7 @@ fl_status fl_cpu_dense_bwd_weights(fl_dev *d, fl_batch b, int I, int O, fl_cspan
                                    fl_coef scale, fl_span gw, fl_span gbias) {
   (void)d;
   for (int c = 0; c < b.C; c++) {
-    int rows = fl_rows_used(b, c);
+    int rows = b.rows[c];
     float factor = fl_coef_at(scale, c);
     FL_TRY(lane_bwd(rows, I, O, fl_lane(x, c), fl_lane(dy, c), NULL, NULL, factor,
                     fl_lane_out(gw, c)));

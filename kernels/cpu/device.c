@@ -18,6 +18,7 @@ fl_status fl_cpu_open(const fl_dev_options *options, fl_dev **out) {
   fl_dev *d = calloc(1, sizeof *d);
   if (!d) return fl_fail(FEDLANE_MEMORY, "no memory for a cpu device");
   d->index = options->index;
+  if (d->index == 0) fl_powercap_open("/sys/class/powercap", &d->powercap);
   fl_status status = fl_nn_open(&d->nn);
   if (status != FEDLANE_OK) fl_cpu_close(&d);
   *out = d;
@@ -28,6 +29,7 @@ void fl_cpu_close(fl_dev **dev) {
   fl_dev *d = *dev;
   if (!d) return;
   fl_nn_close(&d->nn);
+  fl_powercap_close(&d->powercap);
   free(d->scratch);
   free(d);
   *dev = NULL;

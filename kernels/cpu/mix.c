@@ -2,14 +2,28 @@
 
 #include "cpu.h"
 
-enum { TILE = 1024 }; /* integers that stay in the first cache level while all lanes add to them */
+enum { TILE = FL_CPU_TILE };
 
+#if defined(__AVX512DQ__) && defined(__AVX512VL__)
+/* The processor's conversion rounds as llrint does. */
+void fl_cpu_mix_tile(int n, const float *restrict x, double factor, int64_t *restrict total) {
+  __m512d all = _mm512_set1_pd(factor);
+  for (int i = 0; i < n; i += 8) {
+    __mmask8 live = (__mmask8)(n - i < 8 ? (1 << (n - i)) - 1 : 0xFF);
+    __m512d value = _mm512_mul_pd(_mm512_cvtps_pd(_mm256_maskz_loadu_ps(live, x + i)), all);
+    __m512i sum = _mm512_maskz_loadu_epi64(live, total + i);
+    sum = _mm512_add_epi64(sum, _mm512_cvtpd_epi64(value));
+    _mm512_mask_storeu_epi64(total + i, live, sum);
+  }
+}
+#else
 /* Rounding and conversion are two loops, each of which the compiler can vectorise. */
-static void mix_tile(int n, const float *restrict x, double factor, int64_t *restrict total) {
+void fl_cpu_mix_tile(int n, const float *restrict x, double factor, int64_t *restrict total) {
   double whole[TILE];
   for (int i = 0; i < n; i++) whole[i] = rint((double)x[i] * factor);
   for (int i = 0; i < n; i++) total[i] += (int64_t)whole[i];
 }
+#endif
 
 fl_status fl_cpu_mix(fl_dev *d, int C, int64_t n, fl_cspan x, const double *factor,
                      int64_t *const *acc) {
@@ -17,7 +31,8 @@ fl_status fl_cpu_mix(fl_dev *d, int C, int64_t n, fl_cspan x, const double *fact
   for (int64_t at = 0; at < n; at += TILE)
     for (int c = 0; c < C; c++)
       if (factor[c] != 0)
-        mix_tile(n - at < TILE ? (int)(n - at) : TILE, fl_lane(x, c) + at, factor[c], acc[c] + at);
+        fl_cpu_mix_tile(n - at < TILE ? (int)(n - at) : TILE, fl_lane(x, c) + at, factor[c],
+                        acc[c] + at);
   return FEDLANE_OK;
 }
 

@@ -10,46 +10,63 @@
 enum { FL_IMAGE_SIDE = 0x3fff }; /* most rows or columns of an image: corners take 16 bits */
 
 /* One convolution. Pixel (h, w) of the image `to` sees, through place (kh, kw) of the window, pixel
- * ((h*step - pad + kh) / spread, likewise) of the image `from`, if that is whole and inside. The
- * forward pass has spread 1; the gradient of the input is a convolution with step 1, spread the
- * layer's stride, and the filters turned around. */
+ * (h*step - top + kh, w*step - left + kw) of the image `from`, if that is inside. With side 2 the
+ * image `to` is pooled: its pixel (h, w) holds the largest of pixels (2*h, 2*w) .. (2*h+1, 2*w+1).
+ */
 typedef struct fl_conv {
   fl_image to, from;
-  int kernel, step, spread, pad;
+  int rows, columns; /* of the window */
+  int step, top, left;
+  int side; /* 1 or 2 */
 } fl_conv;
 
 static inline FL_HD int fl_conv_depth(const fl_conv *s) {
-  return s->kernel * s->kernel * s->from.channels;
+  return s->rows * s->columns * s->from.channels;
+}
+
+/* A layer's convolution as it is defined. */
+static inline fl_conv fl_conv_of(const fl_window *w) {
+  fl_conv s = {w->out, w->in, w->kernel, w->kernel, w->stride, w->pad, w->pad, 1};
+  return s;
 }
 
 /* UNSUPPORTED for images that do not fit the kernels' 32-bit and 16-bit numbers. */
-static inline fl_status fl_conv_check(const fl_conv *s, int B) {
-  int most = s->to.height > s->to.width ? s->to.height : s->to.width;
-  if (s->from.height > most) most = s->from.height;
-  if (s->from.width > most) most = s->from.width;
+static inline fl_status fl_conv_check(const fl_window *w, int B) {
+  int most = w->in.height > w->in.width ? w->in.height : w->in.width;
+  if (w->out.height > most) most = w->out.height;
+  if (w->out.width > most) most = w->out.width;
   int64_t pixels = (int64_t)B * most * most;
   if (most <= FL_IMAGE_SIDE && pixels <= INT32_MAX / 2) return FEDLANE_OK;
   return fl_fail(FEDLANE_UNSUPPORTED,
                  "a batch of %d images of %d x %d is too large for a convolution on cuda: at most "
                  "%d x %d, and 2^30 pixels",
-                 B, s->from.height, s->from.width, FL_IMAGE_SIDE, FL_IMAGE_SIDE);
+                 B, w->in.height, w->in.width, FL_IMAGE_SIDE, FL_IMAGE_SIDE);
 }
 
 /* --- where the pixels of a window are ------------------------------------------------------- */
-/* A pixel of `to`: the first pixel of its image in `from`, and the window's corner. */
+/* Pixel (h, w) of one of a lane's images. */
+typedef struct fl_pixel {
+  int image, h, w;
+} fl_pixel;
+
+static __device__ __forceinline__ fl_pixel fl_pixel_of(const fl_image &size, int n) {
+  int row = n / size.width, image = row / size.height;
+  fl_pixel at = {image, row - image * size.height, n - row * size.width};
+  return at;
+}
+
+/* What a pixel sees: the first pixel of its image in `from`, and the window's corner. */
 typedef struct fl_corner {
   int image;
   int16_t h, w;
 } fl_corner;
 
-static __device__ __forceinline__ fl_corner fl_corner_of(const fl_conv &s, int pixel, int live) {
+static __device__ __forceinline__ fl_corner fl_corner_of(const fl_conv &s, fl_pixel at, bool live) {
   fl_corner out = {0, -FL_IMAGE_SIDE - 1, 0}; /* outside through every place of the window */
-  if (pixel >= live) return out;
-  int row = pixel / s.to.width, w = pixel - row * s.to.width;
-  int image = row / s.to.height, h = row - image * s.to.height;
-  out.image = image * s.from.height * s.from.width;
-  out.h = (int16_t)(h * s.step - s.pad);
-  out.w = (int16_t)(w * s.step - s.pad);
+  if (!live) return out;
+  out.image = at.image * s.from.height * s.from.width;
+  out.h = (int16_t)(at.h * s.step - s.top);
+  out.w = (int16_t)(at.w * s.step - s.left);
   return out;
 }
 
@@ -57,11 +74,6 @@ static __device__ __forceinline__ fl_corner fl_corner_of(const fl_conv &s, int p
 static __device__ __forceinline__ int fl_corner_pixel(const fl_conv &s, fl_corner at, int kh,
                                                       int kw) {
   int h = at.h + kh, w = at.w + kw;
-  if (s.spread > 1) {
-    if (h % s.spread || w % s.spread) return -1;
-    h /= s.spread;
-    w /= s.spread;
-  }
   bool inside = (unsigned)h < (unsigned)s.from.height && (unsigned)w < (unsigned)s.from.width;
   return inside ? at.image + h * s.from.width + w : -1;
 }
@@ -75,7 +87,7 @@ static __device__ __forceinline__ void fl_tap_advance(const fl_conv &s, fl_tap *
   at->channel += by;
   while (at->channel >= s.from.channels) {
     at->channel -= s.from.channels;
-    if (++at->kw == s.kernel) {
+    if (++at->kw == s.columns) {
       at->kw = 0;
       at->kh++;
     }

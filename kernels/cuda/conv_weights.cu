@@ -58,7 +58,7 @@ static __device__ __forceinline__ void copy_windows(const fl_conv &s, const floa
   int column = (int)threadIdx.x % vectors * V;
 #pragma unroll 8
   for (int k = (int)threadIdx.x / vectors; k < FL_DEPTH; k += at_once) {
-    int pixel = tap.kh < s.kernel ? fl_corner_pixel(s, corner[k], tap.kh, tap.kw) : -1;
+    int pixel = tap.kh < s.rows ? fl_corner_pixel(s, corner[k], tap.kh, tap.kw) : -1;
     const float *src = pixel < 0 ? NULL : x + (int64_t)pixel * s.from.channels + tap.channel;
     fl_copy<V>(tile + fl_by_columns(W, k, column), src, x);
   }
@@ -118,7 +118,7 @@ static FL_KERNEL_BOUNDS(WM *WN * 32,
     int stages = (min(PIECE, end - begin) + FL_DEPTH - 1) / FL_DEPTH;
     __syncthreads();
     for (int k = thread; k < stages * FL_DEPTH; k += T)
-      corner[k] = fl_corner_of(s, begin + k, live);
+      corner[k] = fl_corner_of(s, fl_pixel_of(s.to, begin + k), begin + k < live);
     __syncthreads();
     auto copy = [&](int k) {
       float *to = shared + k % FL_STAGES * stage;
@@ -148,7 +148,7 @@ static FL_KERNEL_BOUNDS(WM *WN * 32,
 static FL_KERNEL_BOUNDS(256, 4) void conv_weights_add(fl_conv s, plan p, fl_rows rows,
                                                       fl_factors scale, fl_cspan sums, fl_span gw,
                                                       fl_span gbias) {
-  int lane = (int)blockIdx.y, taps = s.kernel * s.kernel, n = s.to.channels * p.columns;
+  int lane = (int)blockIdx.y, taps = s.rows * s.columns, n = s.to.channels * p.columns;
   int e = (int)blockIdx.x * 256 + (int)threadIdx.x, at = n;
   if (e >= n + (gbias.at ? s.to.channels : 0)) return;
   if (e < n) {
@@ -217,9 +217,7 @@ static fl_status launch_vectors(const job *j) {
 }
 
 static fl_status launch_precision(const job *j) {
-  if (j->d->precision == FL_MATH_FP32) return launch_vectors<FL_MATH_FP32>(j);
-  if (j->d->precision == FL_MATH_TF32) return launch_vectors<FL_MATH_TF32>(j);
-  return launch_vectors<FL_MATH_BF16>(j);
+  return fl_by_precision(j->d, [&](auto p) { return launch_vectors<decltype(p)::value>(j); });
 }
 
 /* For 32 -> 64 channels of 3 x 3 on 30 x 30, 50 lanes of 10 rows: 14.5 Gflop (29 us at 495 Tflop/s)
@@ -228,9 +226,9 @@ static fl_status launch_precision(const job *j) {
  * cache. For 3 -> 32 channels on 32 x 32: 0.8 Gflop and 64 MB (21 us). */
 fl_status fl_cuda_conv_bwd_weights(fl_dev *d, fl_batch b, const fl_window *w, fl_cspan x,
                                    fl_cspan dy, fl_coef scale, fl_span gw, fl_span gbias) {
-  fl_conv s = {w->out, w->in, w->kernel, w->stride, 1, w->pad};
+  fl_conv s = fl_conv_of(w);
   FL_TRY(fl_cuda_enter(d));
-  FL_TRY(fl_conv_check(&s, b.B));
+  FL_TRY(fl_conv_check(w, b.B));
   plan p = plan_of(&s, b.B);
   int64_t size = p.splits * sums_size(p, s.to.channels);
   int64_t most = FL_WORKSPACE / (size * (int64_t)sizeof(float));

@@ -52,14 +52,14 @@ extern "C" const fl_ops fl_cuda_ops = {
     fl_cuda_add64,
     fl_cuda_unmix,
     nullptr, /* dense_bwd: the two halves have launches of their own */
-    nullptr, /* conv_relu_fwd */
-    nullptr, /* pool_relu_bwd */
-    nullptr, /* conv_bwd_data_relu */
-    nullptr, /* product_measure */
-    nullptr, /* product_mix */
-    nullptr, /* record */
-    nullptr, /* play */
-    nullptr, /* gather64 */
-    nullptr, /* spread */
-    nullptr, /* energy */
+    fl_cuda_conv_relu_fwd,
+    fl_cuda_pool_relu_bwd,
+    fl_cuda_conv_bwd_data_relu,
+    fl_cuda_product_measure,
+    fl_cuda_product_mix,
+    fl_cuda_capture,
+    fl_cuda_play,
+    fl_cuda_gather64,
+    fl_cuda_spread,
+    fl_cuda_energy,
 };

@@ -9,23 +9,44 @@
 #define FL_CUDA_H
 
 #include "device.h"
+#include "nvml.h"
 #include "ops.h"
 
 enum { FL_GROUP = 64 };                   /* most lanes of one launch */
 enum { FL_WORKSPACE = 64 * 1024 * 1024 }; /* bytes of fl_dev.workspace */
+enum { FL_RECORDINGS = 16 };              /* kept by a device */
+
+/* Work that was kept under a key. */
+typedef struct fl_recording {
+  uint64_t key, played; /* played: the number of its last play; 0: never */
+  cudaGraphExec_t exec; /* NULL: free */
+} fl_recording;
+enum { FL_PEERS_MAX = 64 }; /* most devices that NCCL joins; more use copies */
+
+typedef struct fl_peers fl_peers;
 
 struct fl_dev {
   int index, sm_count;
   fl_precision precision;
   cudaStream_t stream;
   float *workspace; /* partial sums between two launches of one op; 256-byte aligned */
+  fl_recording recording[FL_RECORDINGS];
+  fl_recording *current; /* what the next play plays */
+  uint64_t key, plays;   /* of the capture in progress; number of the last play */
+  bool capturing;
+  fl_meter meter;
+  fl_peers *peers; /* the way to other devices of which this is the first; NULL: not yet */
 };
 
 /* Makes d the calling thread's current device; every slot that launches begins with it. */
 fl_status fl_cuda_enter(const fl_dev *d);
+/* Forgets all recordings, one in progress too; nothing of it runs any more. */
+void fl_cuda_forget(fl_dev *d);
 /* OK, or DEVICE (MEMORY when there is too little) and one sentence: what was done, the error. */
 fl_status fl_cuda_status(cudaError_t error, const char *doing);
 #define FL_CUDA(call, doing) FL_TRY(fl_cuda_status(call, doing))
+/* comm.cu: ends the way to other devices; also after a failure. */
+void fl_cuda_peers_close(fl_dev *d);
 /* The status of the launches since the last check. */
 #define FL_LAUNCHED(doing) fl_cuda_status(FL_LAUNCH_CHECK(), doing)
 
@@ -174,5 +195,22 @@ fl_status fl_cuda_mix(fl_dev *d, int C, int64_t n, fl_cspan x, const double *fac
 fl_status fl_cuda_add64(fl_dev *d, int64_t n, const int64_t *x, int64_t *y);
 fl_status fl_cuda_unmix(fl_dev *d, int64_t n, int n_acc, const int64_t *const *acc,
                         const double *unit, float *out);
+
+fl_status fl_cuda_conv_relu_fwd(fl_dev *d, fl_batch b, const fl_window *s, const fl_window *pool,
+                                fl_cspan x, fl_cspan w, fl_cspan bias, fl_span y, fl_span mask);
+fl_status fl_cuda_pool_relu_bwd(fl_dev *d, fl_batch b, const fl_window *pool, fl_cspan mask,
+                                fl_cspan dy, fl_span dx);
+fl_status fl_cuda_conv_bwd_data_relu(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan dy,
+                                     fl_cspan w, fl_cspan x, fl_span dx);
+fl_status fl_cuda_product_measure(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
+                                  bool norm, fl_measure *out);
+fl_status fl_cuda_product_mix(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
+                              const double *factor, int64_t *const *acc);
+
+fl_status fl_cuda_capture(fl_dev *d, uint64_t key, bool *known);
+fl_status fl_cuda_play(fl_dev *d, bool whole);
+fl_status fl_cuda_energy(fl_dev *d, double *joules);
+fl_status fl_cuda_gather64(int n_dev, fl_dev *const *dev, int64_t n, int64_t *const *x);
+fl_status fl_cuda_spread(int n_dev, fl_dev *const *dev, int64_t n, float *const *x);
 
 #endif

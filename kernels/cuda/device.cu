@@ -8,11 +8,16 @@ fl_status fl_cuda_status(cudaError_t error, const char *doing) {
   if (error == cudaSuccess) return FEDLANE_OK;
   (void)cudaGetLastError(); /* a failure that the device survives is not reported twice */
   fl_status status = error == cudaErrorMemoryAllocation ? FEDLANE_MEMORY : FEDLANE_DEVICE;
-  return fl_fail(status, "the GPU failed while %s: %s", doing, cudaGetErrorString(error));
+  int index = 0;
+  (void)cudaGetDevice(&index);
+  return fl_fail(status, "GPU %d failed while %s: %s", index, doing, cudaGetErrorString(error));
 }
 
 fl_status fl_cuda_enter(const fl_dev *d) {
-  return fl_cuda_status(cudaSetDevice(d->index), "it was made the current device");
+  cudaError_t error = cudaSetDevice(d->index);
+  if (error == cudaSuccess) return FEDLANE_OK;
+  (void)cudaGetLastError();
+  return fl_fail(FEDLANE_DEVICE, "GPU %d failed: %s", d->index, cudaGetErrorString(error));
 }
 
 static int capability(int index) {
@@ -55,12 +60,15 @@ static fl_status check(int index) {
 
 static fl_status prepare(fl_dev *d) {
   void *workspace = NULL;
+  char bus[32];
   FL_TRY(fl_cuda_enter(d));
   FL_CUDA(cudaDeviceGetAttribute(&d->sm_count, cudaDevAttrMultiProcessorCount, d->index),
           "its multiprocessors were counted");
   FL_CUDA(cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking), "it was opened");
   FL_CUDA(cudaMalloc(&workspace, FL_WORKSPACE), "its workspace was allocated");
   d->workspace = (float *)workspace;
+  if (cudaDeviceGetPCIBusId(bus, sizeof bus, d->index) == cudaSuccess)
+    fl_meter_open(NULL, bus, &d->meter);
   return FEDLANE_OK;
 }
 
@@ -79,7 +87,10 @@ fl_status fl_cuda_open(const fl_dev_options *options, fl_dev **out) {
 void fl_cuda_close(fl_dev **dev) {
   if (!dev || !*dev) return;
   fl_dev *d = *dev;
+  fl_cuda_peers_close(d);
   (void)cudaSetDevice(d->index);
+  fl_cuda_forget(d);
+  fl_meter_close(&d->meter);
   if (d->workspace) (void)cudaFree(d->workspace);
   if (d->stream) (void)cudaStreamDestroy(d->stream);
   free(d);

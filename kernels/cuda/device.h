@@ -16,7 +16,9 @@
  *                                  cudaFuncSetAttribute
  *   fl_cp_async16(dst, src, bytes) 16-byte copy global -> shared, bytes (0 .. 16) of it read, the
  *                                  rest zero-filled; completes at a wait; both aligned
- *   fl_cp_async4(dst, src, bytes)  the same for 4 bytes (0 or 4 read)
+ *   fl_cp_async16_once(dst, src, bytes)
+ *                                  the same past the L1 cache: for what a block reads only once
+ *   fl_cp_async4(dst, src, bytes)  as fl_cp_async16, 4 bytes (0 or 4 read)
  *   fl_cp_async_commit(), fl_cp_async_wait<N>()
  *                                  as cp.async.commit_group, wait_group N
  *   fl_mma_tf32(d, a, b)           warp-wide m16n8k8: float d[4] += a[4] b[2] (tf32 bits in
@@ -24,6 +26,8 @@
  *   fl_mma_bf16(d, a, b)           warp-wide m16n8k16: float d[4] += a[4] b[2] (bf16 pairs)
  *   fl_tf32(x)                     float to tf32 bits, round to nearest, ties away (cvt.rna)
  *   fl_bf16_pair(lo, hi)           two floats to a packed pair, round to nearest even
+ *   fl_library_open(file), fl_library_symbol(library, name)
+ *                                  a library that may be absent, and what it holds; or NULL
  *
  * Warp intrinsics (__shfl_*_sync, __ballot_sync, __syncwarp), __syncthreads, atomics on integers,
  * float4 and friends, __ldg, min and max, rsqrtf and the other math functions: CUDA's own names. */
@@ -37,6 +41,7 @@
 #else
 
 #include <cuda_runtime.h>
+#include <dlfcn.h>
 
 #define FL_KERNEL __global__
 #define FL_KERNEL_BOUNDS(threads, blocks) __global__ __launch_bounds__(threads, blocks)
@@ -51,6 +56,12 @@
 static __device__ __forceinline__ void fl_cp_async16(void *dst, const void *src, int bytes) {
   uint32_t at = (uint32_t)__cvta_generic_to_shared(dst);
   asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(src), "r"(bytes)
+               : "memory");
+}
+
+static __device__ __forceinline__ void fl_cp_async16_once(void *dst, const void *src, int bytes) {
+  uint32_t at = (uint32_t)__cvta_generic_to_shared(dst);
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(src), "r"(bytes)
                : "memory");
 }
 
@@ -95,6 +106,11 @@ static __device__ __forceinline__ uint32_t fl_bf16_pair(float lo, float hi) {
   uint32_t bits;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(hi), "f"(lo));
   return bits;
+}
+
+static inline void *fl_library_open(const char *file) { return dlopen(file, RTLD_NOW); }
+static inline void *fl_library_symbol(void *library, const char *name) {
+  return dlsym(library, name);
 }
 
 #endif

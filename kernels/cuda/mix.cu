@@ -3,36 +3,23 @@
 #include <math.h>
 
 #include "block.h"
-#include "cuda.h"
+#include "mixing.h"
 
 enum { THREADS = 256, ACCUMULATORS = 64 };
 
 static dim3 grid_of(int64_t n) { return dim3((unsigned)fl_ceil_div(n, 4 * THREADS)); }
-
-/* The lanes that count, those of one accumulator side by side. */
-typedef struct mixing {
-  int n;
-  int lane[FL_GROUP];
-  double factor[FL_GROUP];
-  int64_t *acc[FL_GROUP];
-} mixing;
-
-/* Two integers that are read and written at once. */
-typedef struct alignas(16) pair {
-  int64_t first, second;
-} pair;
 
 static __device__ inline void add_to(int64_t *acc, int64_t i, int64_t n, const int64_t sum[4]) {
   if (((uintptr_t)acc & 15) != 0 || i + 4 > n) {
     for (int e = 0; e < 4 && i + e < n; e++) acc[i + e] += sum[e];
     return;
   }
-  pair *at = (pair *)(acc + i), low = at[0], high = at[1];
-  at[0] = pair{low.first + sum[0], low.second + sum[1]};
-  at[1] = pair{high.first + sum[2], high.second + sum[3]};
+  fl_pair *at = (fl_pair *)(acc + i), low = at[0], high = at[1];
+  at[0] = fl_pair{low.first + sum[0], low.second + sum[1]};
+  at[1] = fl_pair{high.first + sum[2], high.second + sum[3]};
 }
 
-static FL_KERNEL_BOUNDS(THREADS, 4) void mix_lanes(int64_t n, fl_cspan x, mixing m, bool even) {
+static FL_KERNEL_BOUNDS(THREADS, 4) void mix_lanes(int64_t n, fl_cspan x, fl_mixing m, bool even) {
   int64_t i = 4 * ((int64_t)blockIdx.x * THREADS + threadIdx.x), sum[4] = {0, 0, 0, 0};
   if (i >= n) return;
   float4 next = fl_load4(fl_lane(x, m.lane[0]), i, n, even);
@@ -49,31 +36,12 @@ static FL_KERNEL_BOUNDS(THREADS, 4) void mix_lanes(int64_t n, fl_cspan x, mixing
   }
 }
 
-/* Sorts the lanes with a factor by accumulator (insertion; the order within one does not matter to
- * integers). */
-static mixing mixing_of(int lanes, const double *factor, int64_t *const *acc) {
-  mixing m = {0, {0}, {0}, {NULL}};
-  for (int c = 0; c < lanes; c++) {
-    if (factor[c] == 0) continue;
-    int k = m.n++;
-    for (; k > 0 && (uintptr_t)m.acc[k - 1] > (uintptr_t)acc[c]; k--) {
-      m.lane[k] = m.lane[k - 1];
-      m.factor[k] = m.factor[k - 1];
-      m.acc[k] = m.acc[k - 1];
-    }
-    m.lane[k] = c;
-    m.factor[k] = factor[c];
-    m.acc[k] = acc[c];
-  }
-  return m;
-}
-
 fl_status fl_cuda_mix(fl_dev *d, int C, int64_t n, fl_cspan x, const double *factor,
                       int64_t *const *acc) {
   FL_TRY(fl_cuda_enter(d));
   for (int c = 0, lanes; n > 0 && c < C; c += lanes) {
     lanes = fl_group(C - c, 0);
-    mixing m = mixing_of(lanes, factor + c, acc + c);
+    fl_mixing m = fl_mixing_of(lanes, factor + c, acc + c);
     if (m.n > 0)
       FL_LAUNCH(mix_lanes, grid_of(n), THREADS, 0, d->stream, n, fl_cspan_from(x, c), m,
                 fl_span_even(x));

@@ -1,5 +1,5 @@
 /* Matrix products by blocks: tiles in shared memory and the arithmetic of one warp on them, in
- * three precisions, so that only this header knows of precisions.
+ * four precisions, so that only this header knows of precisions.
  *
  * Two operand tiles of one stage, FL_DEPTH steps of depth, are in shared memory; a warp owns 16*MT
  * rows by 8*NT columns of the result and keeps them in registers as acc[MT][NT][4]. Thread (g, t)
@@ -18,11 +18,38 @@
  * be those that lie together.
  *
  *   fp32: FFMA; every result is summed in ascending depth.
- *   tf32: m16n8k8, operands rounded to nearest.  bf16: m16n8k16, likewise. Sums are fp32. */
+ *   tf32: m16n8k8, operands rounded to nearest.  bf16: m16n8k16, likewise. Sums are fp32.
+ *   tf32x3: x = hi + lo, both tf32; lo hi' + hi lo' + hi hi' of 16 steps of depth are summed by the
+ *         matrix instructions, from 0, and added up in fp32, because these cut sums off instead of
+ *         rounding them (2203.03341): three products for nearly the accuracy of fp32. */
 #ifndef FL_CUDA_TILE_H
 #define FL_CUDA_TILE_H
 
 #include "cuda.h"
+
+/* A precision as a type: fl_by_precision(d, go) calls go(fl_math<P>()) for the device's P, so that
+ * every kernel is chosen in one way: [&](auto p) { return launch<decltype(p)::value>(...); }. */
+template <fl_precision P>
+struct fl_math {
+  static constexpr fl_precision value = P;
+};
+
+template <typename Go>
+static inline fl_status fl_by_precision(const fl_dev *d, Go go) {
+  switch (d->precision) {
+    case FL_MATH_TF32:
+      return go(fl_math<FL_MATH_TF32>());
+    case FL_MATH_BF16:
+      return go(fl_math<FL_MATH_BF16>());
+    case FL_MATH_TF32X3:
+      return go(fl_math<FL_MATH_TF32X3>());
+    default:
+      return go(fl_math<FL_MATH_FP32>());
+  }
+}
+
+/* Blocks of 128 threads that a multiprocessor should hold: three products need more registers. */
+static constexpr int fl_resident(fl_precision p) { return p == FL_MATH_TF32X3 ? 2 : 3; }
 
 enum {
   FL_DEPTH = 32, /* of one pipeline stage */
@@ -30,10 +57,12 @@ enum {
 };
 
 /* Copies V = 4 or 1 floats to shared memory, or zeros when src is NULL; `any` is a valid address.
- */
-template <int V>
+ * ONCE: no other copy of the block reads them. */
+template <int V, bool ONCE = false>
 static __device__ __forceinline__ void fl_copy(float *dst, const float *src, const float *any) {
-  if constexpr (V == 4)
+  if constexpr (V == 4 && ONCE)
+    fl_cp_async16_once(dst, src ? src : any, src ? 16 : 0);
+  else if constexpr (V == 4)
     fl_cp_async16(dst, src ? src : any, src ? 16 : 0);
   else
     fl_cp_async4(dst, src ? src : any, src ? 4 : 0);
@@ -116,26 +145,33 @@ static __device__ __forceinline__ fl_place fl_place_of(int lane) {
   return at;
 }
 
+/* tf32 on operands that have been rounded already: a kernel's own business, no device has it. */
+static constexpr fl_precision FL_TF32_ROUNDED = (fl_precision)-2;
+
+/* x as an operand; bf16: with its neighbour. */
+template <fl_precision P>
+static __device__ __forceinline__ uint32_t fl_operand(float x, float next) {
+  if constexpr (P == FL_MATH_BF16) return fl_bf16_pair(x, next);
+  return P == FL_TF32_ROUNDED ? __float_as_uint(x) : fl_tf32(x);
+}
+
 /* acc += a b over 16 steps of depth, 4 of them in each thread: a[i][h] of row (i, h, g) and b[j] of
  * column (j, g) hold the same steps. */
 template <fl_precision P, int MT, int NT>
-static __device__ __forceinline__ void fl_multiply(float (&acc)[MT][NT][4],
-                                                   const float (&a)[MT][2][4],
-                                                   const float (&b)[NT][4]) {
+static __device__ __forceinline__ void fl_multiply_rounded(float (&acc)[MT][NT][4],
+                                                           const float (&a)[MT][2][4],
+                                                           const float (&b)[NT][4]) {
   uint32_t rows[MT][2][4], columns[NT][4];
-  constexpr int each = P == FL_MATH_TF32 ? 1 : 2; /* values a register */
+  constexpr int each = P == FL_MATH_BF16 ? 2 : 1; /* values a register */
 #pragma unroll
   for (int q = 0; q < 4; q += each) {
 #pragma unroll
     for (int i = 0; i < MT; i++)
 #pragma unroll
       for (int h = 0; h < 2; h++)
-        rows[i][h][q / each] =
-            each == 1 ? fl_tf32(a[i][h][q]) : fl_bf16_pair(a[i][h][q], a[i][h][(q + 1) & 3]);
+        rows[i][h][q / each] = fl_operand<P>(a[i][h][q], a[i][h][(q + 1) & 3]);
 #pragma unroll
-    for (int j = 0; j < NT; j++)
-      columns[j][q / each] =
-          each == 1 ? fl_tf32(b[j][q]) : fl_bf16_pair(b[j][q], b[j][(q + 1) & 3]);
+    for (int j = 0; j < NT; j++) columns[j][q / each] = fl_operand<P>(b[j][q], b[j][(q + 1) & 3]);
   }
 #pragma unroll
   for (int q = 0; q < 4 / each; q += 2)
@@ -150,6 +186,52 @@ static __device__ __forceinline__ void fl_multiply(float (&acc)[MT][NT][4],
         else
           fl_mma_bf16(acc[i][j], u, v);
       }
+}
+
+/* x = hi + lo but for its last bit. */
+static __device__ __forceinline__ void fl_split(float x, uint32_t *hi, uint32_t *lo) {
+  *hi = fl_tf32(x);
+  *lo = fl_tf32(x - __uint_as_float(*hi));
+}
+
+/* The same from split operands. */
+template <int MT, int NT>
+static __device__ __forceinline__ void fl_multiply_split(float (&acc)[MT][NT][4],
+                                                         const float (&a)[MT][2][4],
+                                                         const float (&b)[NT][4]) {
+  uint32_t columns[2][NT][4]; /* hi, lo */
+#pragma unroll
+  for (int j = 0; j < NT; j++)
+#pragma unroll
+    for (int q = 0; q < 4; q++) fl_split(b[j][q], &columns[0][j][q], &columns[1][j][q]);
+#pragma unroll
+  for (int i = 0; i < MT; i++) {
+    float sum[NT][4] = {};
+#pragma unroll
+    for (int q = 0; q < 4; q += 2) {
+      uint32_t rows[2][4];
+#pragma unroll
+      for (int n = 0; n < 4; n++) fl_split(a[i][n % 2][q + n / 2], &rows[0][n], &rows[1][n]);
+#pragma unroll
+      for (int k = 2; k >= 0; k--) /* lo hi', hi lo', hi hi' */
+#pragma unroll
+        for (int j = 0; j < NT; j++) fl_mma_tf32(sum[j], rows[k / 2], &columns[k % 2][j][q]);
+    }
+#pragma unroll
+    for (int j = 0; j < NT; j++)
+#pragma unroll
+      for (int he = 0; he < 4; he++) acc[i][j][he] += sum[j][he];
+  }
+}
+
+template <fl_precision P, int MT, int NT>
+static __device__ __forceinline__ void fl_multiply(float (&acc)[MT][NT][4],
+                                                   const float (&a)[MT][2][4],
+                                                   const float (&b)[NT][4]) {
+  if constexpr (P == FL_MATH_TF32X3)
+    fl_multiply_split(acc, a, b);
+  else
+    fl_multiply_rounded<P>(acc, a, b);
 }
 
 /* acc += a b' over one stage, tiles by rows. row(i, h): the row of tile a that this thread's row of

@@ -43,4 +43,6 @@ const fl_ops fl_ref_ops = {
     .mix = fl_ref_mix,
     .add64 = fl_ref_add64,
     .unmix = fl_ref_unmix,
+    .product_measure = fl_ref_product_measure,
+    .product_mix = fl_ref_product_mix,
 };

@@ -78,4 +78,9 @@ fl_status fl_ref_add64(fl_dev *d, int64_t n, const int64_t *x, int64_t *y);
 fl_status fl_ref_unmix(fl_dev *d, int64_t n, int n_acc, const int64_t *const *acc,
                        const double *unit, float *out);
 
+fl_status fl_ref_product_measure(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
+                                 bool norm, fl_measure *out);
+fl_status fl_ref_product_mix(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
+                             const double *factor, int64_t *const *acc);
+
 #endif

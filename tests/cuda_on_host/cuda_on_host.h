@@ -148,6 +148,10 @@ static inline void fl_cp_async16(void *dst, const void *src, int bytes,
                                  fl_host::place at = fl_host::place::here()) {
   fl_host::copy_async(dst, src, 16, bytes, at);
 }
+static inline void fl_cp_async16_once(void *dst, const void *src, int bytes,
+                                      fl_host::place at = fl_host::place::here()) {
+  fl_host::copy_async(dst, src, 16, bytes, at);
+}
 static inline void fl_cp_async4(void *dst, const void *src, int bytes,
                                 fl_host::place at = fl_host::place::here()) {
   fl_host::copy_async(dst, src, 4, bytes, at);

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "host_device.h"
 #include "settings.h"
@@ -22,34 +23,44 @@ struct piece {
 static std::mutex pieces_lock;
 static std::map<const char *, piece> pieces;
 
-/* The piece that holds all of at[0 .. bytes-1]; NULL: none does. */
-static const piece *find(const void *at, size_t bytes) {
+/* The piece that holds all of at[0 .. bytes-1]; nothing: none does. */
+static std::optional<piece> find(const void *at, size_t bytes) {
   const char *from = static_cast<const char *>(at);
   std::lock_guard<std::mutex> hold(pieces_lock);
   auto next = pieces.upper_bound(from);
-  if (next == pieces.begin()) return nullptr;
+  if (next == pieces.begin()) return std::nullopt;
   const auto &[start, found] = *std::prev(next);
-  return from + bytes <= start + found.bytes ? &found : nullptr;
+  if (from + bytes > start + found.bytes) return std::nullopt;
+  return found;
 }
 
 static bool on_device(const void *at, size_t bytes) {
-  const piece *p = find(at, bytes);
+  std::optional<piece> p = find(at, bytes);
   return p && p->is == kind::device;
 }
 
 static bool is_pinned(const void *at, size_t bytes) {
-  const piece *p = find(at, bytes);
+  std::optional<piece> p = find(at, bytes);
   return p && p->is == kind::pinned;
 }
 
+bool fl_host::is_memory_of(int device, const void *at, size_t bytes) {
+  std::optional<piece> p = find(at, bytes);
+  return p && p->is == kind::device && p->device == device;
+}
+
+/* A device's memory, but not that of the stream's. */
+static bool is_elsewhere(const void *at, size_t bytes, cudaStream_t stream) {
+  return on_device(at, bytes) &&
+         !is_memory_of(stream ? stream->device : current_device(), at, bytes);
+}
+
 bool fl_host::names_elsewhere(const void *at, size_t bytes, cudaStream_t stream) {
-  int index = stream ? stream->device : current_device();
   const char *from = static_cast<const char *>(at);
   for (size_t i = 0; i + sizeof(void *) <= bytes; i += sizeof(void *)) {
     const void *word;
     memcpy(&word, from + i, sizeof word);
-    const piece *p = word ? find(word, 1) : nullptr;
-    if (p && p->is == kind::device && p->device != index) return true;
+    if (word && is_elsewhere(word, 1, stream)) return true;
   }
   return false;
 }
@@ -58,7 +69,7 @@ static cudaError_t take(void **at, size_t bytes, kind is) {
   int index = current_device();
   cudaError_t error = check_device(index);
   if (error != cudaSuccess) return error;
-  if (capturing()) return note(cudaErrorStreamCaptureUnsupported);
+  if (capturing()) return forbid();
   *at = nullptr;
   if (bytes == 0) return cudaSuccess;
   device &d = device_at(index);
@@ -76,7 +87,8 @@ static cudaError_t take(void **at, size_t bytes, kind is) {
 
 static cudaError_t give_back(void *at, kind is) {
   if (!at) return cudaSuccess;
-  const piece *p = find(at, 0);
+  if (capturing()) return forbid();
+  std::optional<piece> p = find(at, 0);
   if (!p || p->is != is) return note(cudaErrorInvalidValue);
   int index = p->device;
   cudaError_t error = drain(index);
@@ -111,16 +123,20 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpy
   bool from = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
   if (kind != cudaMemcpyDefault && (on_device(dst, bytes) != to || on_device(src, bytes) != from))
     return note(cudaErrorInvalidValue);
+  if (is_elsewhere(dst, bytes, stream) || is_elsewhere(src, bytes, stream))
+    return note(cudaErrorInvalidValue);
   bool out = !on_device(dst, bytes), in = !on_device(src, bytes);
-  if (stream && stream->capture && (out || in)) return note(cudaErrorStreamCaptureUnsupported);
+  bool pageable = (in && !is_pinned(src, bytes)) || (out && !is_pinned(dst, bytes));
+  if (stream && stream->capture && pageable) return forbid();
   if (in && !is_pinned(src, bytes)) { /* the driver keeps a copy of pageable memory */
     std::shared_ptr<char> kept(static_cast<char *>(malloc(bytes)), free);
     if (!kept) return note(cudaErrorMemoryAllocation);
     memcpy(kept.get(), src, bytes);
-    return submit(stream, [=](char *, size_t) { return memcpy(dst, kept.get(), bytes) == dst; });
+    return submit(
+        stream, [=](char *, size_t) { return memcpy(dst, kept.get(), bytes) == dst; }, &pieces);
   }
-  cudaError_t error =
-      submit(stream, [=](char *, size_t) { return memmove(dst, src, bytes) == dst; });
+  cudaError_t error = submit(
+      stream, [=](char *, size_t) { return memmove(dst, src, bytes) == dst; }, &pieces);
   if (error != cudaSuccess || !out || is_pinned(dst, bytes)) return error;
   return cudaStreamSynchronize(stream);
 }
@@ -130,10 +146,20 @@ cudaError_t cudaMemcpy(void *dst, const void *src, size_t bytes, cudaMemcpyKind 
   return error == cudaSuccess ? drain(current_device()) : error;
 }
 
+cudaError_t cudaMemcpyPeerAsync(void *dst, int dst_device, const void *src, int src_device,
+                                size_t bytes, cudaStream_t stream) {
+  if (bytes == 0) return cudaSuccess;
+  if (!is_memory_of(dst_device, dst, bytes) || !is_memory_of(src_device, src, bytes))
+    return note(cudaErrorInvalidValue);
+  return submit(
+      stream, [=](char *, size_t) { return memmove(dst, src, bytes) == dst; }, &pieces);
+}
+
 cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t stream) {
   if (bytes == 0) return cudaSuccess;
-  if (!on_device(at, bytes)) return note(cudaErrorInvalidValue);
-  return submit(stream, [=](char *, size_t) { return memset(at, value, bytes) == at; });
+  if (!on_device(at, bytes) || is_elsewhere(at, bytes, stream)) return note(cudaErrorInvalidValue);
+  return submit(
+      stream, [=](char *, size_t) { return memset(at, value, bytes) == at; }, &pieces);
 }
 
 cudaError_t cudaMemset(void *at, int value, size_t bytes) {

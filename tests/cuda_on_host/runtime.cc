@@ -1,7 +1,10 @@
 #include "runtime.h"
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <utility>
@@ -11,12 +14,19 @@
 
 namespace fl_host {
 
+static int from_environment(const char *name, int otherwise) {
+  const char *text = getenv(name);
+  return text ? atoi(text) : otherwise;
+}
+
 static fl_host_settings first() {
   fl_host_settings s = {};
-  s.devices = 2;
+  s.devices = from_environment("FL_HOST_DEVICES", 2);
+  s.lost_after = from_environment("FL_HOST_LOST_AFTER", 0);
   s.capability = 90;
   s.driver = CUDART_VERSION;
   s.memory = static_cast<int64_t>(4) << 30;
+  s.nccl = true;
   s.seed = 1;
   s.asan_guards = true;
   return s;
@@ -26,7 +36,8 @@ static fl_host_settings settings = first();
 static device devices[FL_HOST_DEVICES_MAX];
 static thread_local int current;
 static thread_local cudaError_t last;
-static thread_local int captures;
+static thread_local std::vector<cudaStream_t> captures; /* the streams that this thread records */
+static std::atomic<int64_t> instantiated, updated, launched;
 
 static const struct {
   cudaError_t error;
@@ -49,16 +60,27 @@ static const struct {
     {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
     {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
      "operation not permitted when stream is capturing"},
+    {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
+     "operation failed due to a previous error during capture"},
+    {cudaErrorStreamCaptureWrongThread, "cudaErrorStreamCaptureWrongThread",
+     "attempt to terminate a thread-local capture sequence from another thread"},
+    {cudaErrorGraphExecUpdateFailure, "cudaErrorGraphExecUpdateFailure",
+     "the graph update was not performed because it included changes which violated constraints"},
 };
 
 cudaError_t note(cudaError_t error) {
-  if (error != cudaSuccess) last = error;
+  if (error != cudaSuccess && error != cudaErrorLaunchFailure) last = error; /* that one stays */
   return error;
 }
 
 int current_device() { return current; }
 device &device_at(int index) { return devices[index]; }
-bool capturing() { return captures > 0; }
+bool capturing() { return !captures.empty(); }
+
+cudaError_t forbid() {
+  for (cudaStream_t stream : captures) stream->capture->spoilt = true;
+  return note(cudaErrorStreamCaptureUnsupported);
+}
 
 cudaError_t check_device(int index) {
   int n;
@@ -68,12 +90,14 @@ cudaError_t check_device(int index) {
   return note(devices[index].failed ? cudaErrorLaunchFailure : cudaSuccess);
 }
 
-cudaError_t submit(cudaStream_t stream, fl_host_work work) {
+cudaError_t submit(cudaStream_t stream, fl_host_work work, const void *kind) {
   int index = stream ? stream->device : current;
   cudaError_t error = check_device(index);
   if (error != cudaSuccess) return error;
   if (stream && stream->capture) {
+    if (stream->capture->spoilt) return note(cudaErrorStreamCaptureInvalidated);
     stream->capture->work.push_back(std::move(work));
+    stream->capture->kind.push_back(kind);
     return cudaSuccess;
   }
   std::lock_guard<std::recursive_mutex> hold(devices[index].lock);
@@ -81,23 +105,39 @@ cudaError_t submit(cudaStream_t stream, fl_host_work work) {
   return cudaSuccess;
 }
 
-cudaError_t drain(int index) {
+static cudaError_t fail(device &d) {
+  d.failed = true;
+  if (settings.on_fault)
+    settings.on_fault(d.sentence);
+  else
+    fprintf(stderr, "cuda-on-host: %s\n", d.sentence);
+  return note(cudaErrorLaunchFailure);
+}
+
+cudaError_t drain(int index, bool wait) {
   cudaError_t error = check_device(index);
   if (error != cudaSuccess) return error;
-  if (capturing()) return note(cudaErrorStreamCaptureUnsupported);
+  if (capturing()) return forbid();
   device &d = devices[index];
   std::lock_guard<std::recursive_mutex> hold(d.lock);
   std::vector<fl_host_work> queue = std::exchange(d.queue, {});
-  for (const fl_host_work &work : queue) {
-    if (work(d.sentence, sizeof d.sentence)) continue;
-    d.failed = true;
-    if (settings.on_fault)
-      settings.on_fault(d.sentence);
-    else
-      fprintf(stderr, "cuda-on-host: %s\n", d.sentence);
-    return note(cudaErrorLaunchFailure);
+  for (auto work = queue.begin(); work != queue.end(); ++work) {
+    try {
+      if (!(*work)(d.sentence, sizeof d.sentence)) return fail(d);
+    } catch (const not_yet &) {
+      d.queue.insert(d.queue.begin(), work, queue.end());
+      if (!wait) return cudaErrorNotReady;
+      snprintf(d.sentence, sizeof d.sentence, "device %d waits for others that never come", index);
+      return fail(d);
+    }
   }
   return cudaSuccess;
+}
+
+bool lose_device() {
+  static std::mutex lock;
+  std::lock_guard<std::mutex> hold(lock);
+  return settings.lost_after > 0 && --settings.lost_after == 0;
 }
 
 /* --- launches ------------------------------------------------------------------------------ */
@@ -109,15 +149,23 @@ static size_t shared_most() {
   return kib * 1024;
 }
 
-/* What cudaFuncSetAttribute allowed each kernel. */
+/* What cudaFuncSetAttribute allowed each kernel on each device. */
 static std::mutex allowed_lock;
-static std::map<const void *, size_t> allowed;
+static std::map<std::pair<int, const void *>, size_t> allowed;
 
 void queue_fault(const char *kernel, const char *why, cudaStream_t stream) {
-  submit(stream, [kernel, why](char *sentence, size_t size) {
+  auto fault = [kernel, why](char *sentence, size_t size) {
     snprintf(sentence, size, "%s: %s", kernel, why);
     return false;
-  });
+  };
+  submit(stream, fault, kernel);
+}
+
+/* A launch whose turn has come: the device may be lost before it. */
+static bool run_launch(const launch &what, char *sentence, size_t size) {
+  if (!lose_device()) return run_grid(what, sentence, size);
+  snprintf(sentence, size, "%s: the device was lost", what.kernel);
+  return false;
 }
 
 void queue_launch(launch what, const void *kernel, size_t parameters, cudaStream_t stream) {
@@ -129,7 +177,7 @@ void queue_launch(launch what, const void *kernel, size_t parameters, cudaStream
   what.most = shared_plain;
   {
     std::lock_guard<std::mutex> hold(allowed_lock);
-    auto found = allowed.find(kernel);
+    auto found = allowed.find({stream ? stream->device : current, kernel});
     if (found != allowed.end()) {
       dynamic = found->second;
       what.most = shared_most();
@@ -139,10 +187,9 @@ void queue_launch(launch what, const void *kernel, size_t parameters, cudaStream
     note(cudaErrorInvalidConfiguration);
   } else if (parameters > 4096 || what.shared > dynamic) {
     note(cudaErrorInvalidValue);
-  } else if (settings.lost_after > 0 && --settings.lost_after == 0) {
-    queue_fault(what.kernel, "the device was lost", stream);
   } else {
-    submit(stream, [what](char *sentence, size_t size) { return run_grid(what, sentence, size); });
+    auto work = [what](char *sentence, size_t size) { return run_launch(what, sentence, size); };
+    submit(stream, work, kernel);
   }
 }
 
@@ -158,7 +205,7 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute which, in
       static_cast<size_t>(bytes) > shared_most())
     return note(cudaErrorInvalidValue);
   std::lock_guard<std::mutex> hold(allowed_lock);
-  allowed[kernel] = static_cast<size_t>(bytes);
+  allowed[{current, kernel}] = static_cast<size_t>(bytes);
   return cudaSuccess;
 }
 
@@ -178,10 +225,14 @@ const char *cudaGetErrorName(cudaError_t error) {
 }
 
 cudaError_t cudaGetLastError() {
-  return std::exchange(last, devices[current].failed ? cudaErrorLaunchFailure : cudaSuccess);
+  cudaError_t error = cudaPeekAtLastError();
+  last = cudaSuccess;
+  return error;
 }
 
-cudaError_t cudaPeekAtLastError() { return last; }
+cudaError_t cudaPeekAtLastError() {
+  return devices[current].failed ? cudaErrorLaunchFailure : last;
+}
 
 cudaError_t cudaDriverGetVersion(int *version) {
   *version = settings.driver;
@@ -248,6 +299,14 @@ cudaError_t cudaDeviceGetAttribute(int *out, cudaDeviceAttr which, int index) {
   return cudaSuccess;
 }
 
+cudaError_t cudaDeviceGetPCIBusId(char *out, int size, int index) {
+  cudaError_t error = check_device(index);
+  if (error != cudaSuccess) return error;
+  if (size < 13) return note(cudaErrorInvalidValue);
+  snprintf(out, static_cast<size_t>(size), "0000:%02x:00.0", static_cast<unsigned>(index + 1));
+  return cudaSuccess;
+}
+
 cudaError_t cudaDeviceSynchronize() { return drain(current); }
 
 static void reset(device &d) {
@@ -284,6 +343,10 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   return drain(stream ? stream->device : current);
 }
 
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  return drain(stream ? stream->device : current, false);
+}
+
 /* Queues run in the order of the calls, so on one device there is nothing to wait for; another
  * device's queue is run first. */
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
@@ -307,10 +370,11 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  return submit(stream, [event](char *, size_t) {
+  auto work = [event](char *, size_t) {
     event->at = std::chrono::steady_clock::now();
     return true;
-  });
+  };
+  return submit(stream, work, &captures);
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) { return drain(event->device); }
@@ -332,25 +396,43 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   cudaError_t error = check_device(stream->device);
   if (error != cudaSuccess) return error;
   stream->capture = new fl_host_graph;
-  captures++;
+  captures.push_back(stream);
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *out) {
   if (!stream || !stream->capture) return note(cudaErrorInvalidValue);
+  auto mine = std::find(captures.begin(), captures.end(), stream);
+  if (mine == captures.end()) return note(cudaErrorStreamCaptureWrongThread);
+  captures.erase(mine);
   *out = std::exchange(stream->capture, nullptr);
-  captures--;
-  return cudaSuccess;
+  if (!(*out)->spoilt) return cudaSuccess;
+  delete std::exchange(*out, nullptr);
+  return note(cudaErrorStreamCaptureInvalidated);
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, unsigned long long) {
+  if (!graph) return note(cudaErrorInvalidValue);
   *out = new fl_host_graph(*graph);
+  instantiated++;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecUpdate(cudaGraphExec_t ready, cudaGraph_t graph,
+                                cudaGraphExecUpdateResultInfo *why) {
+  if (!ready || !graph) return note(cudaErrorInvalidValue);
+  why->result = ready->kind != graph->kind;
+  if (why->result) return note(cudaErrorGraphExecUpdateFailure);
+  ready->work = graph->work;
+  updated++;
   return cudaSuccess;
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
-  for (const fl_host_work &work : graph->work) {
-    cudaError_t error = submit(stream, work);
+  if (!graph) return note(cudaErrorInvalidValue);
+  launched++;
+  for (size_t i = 0; i < graph->work.size(); i++) {
+    cudaError_t error = submit(stream, graph->work[i], graph->kind[i]);
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;
@@ -362,3 +444,5 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return cudaGraphDestroy(graph); }
+
+extern "C" fl_host_graphs fl_host_graphs_counted(void) { return {instantiated, updated, launched}; }

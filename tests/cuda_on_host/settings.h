@@ -11,11 +11,13 @@ extern "C" {
 #endif
 
 typedef struct fl_host_settings {
-  int devices;        /* how many there are, 0 .. 16 */
+  int devices;        /* how many there are, 0 .. 16; at first 2, or FL_HOST_DEVICES */
   int capability;     /* compute capability, 10 * major + minor */
   int driver;         /* CUDA version of the driver, 1000 * major + 10 * minor; 0: no driver */
   int64_t memory;     /* bytes of each device */
-  int64_t lost_after; /* the launch, counted from now, at which the device is lost; 0: none */
+  int64_t lost_after; /* the launch, counted from now, at which its device is lost; 0: none; at
+                         first FL_HOST_LOST_AFTER of the environment */
+  bool nccl;          /* whether libnccl.so.2 can be loaded */
   uint64_t seed;      /* of the order of threads and of what unwritten memory holds */
   bool asan_guards;   /* AddressSanitizer stops the program at an access outside shared memory; else
                          writes are found when the block ends */
@@ -30,6 +32,12 @@ fl_host_settings *fl_host_set(void);
 void fl_host_defaults(void);
 /* Every device is whole again (cudaDeviceReset for each). */
 void fl_host_revive(void);
+
+/* What has been done with recorded streams since the program began. */
+typedef struct fl_host_graphs {
+  int64_t instantiated, updated, launched;
+} fl_host_graphs;
+fl_host_graphs fl_host_graphs_counted(void);
 
 #ifdef __cplusplus
 }

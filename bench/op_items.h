@@ -1,0 +1,56 @@
+/* What `fedlane bench ops` measures: calls of ops on the shapes of workload a1, and their counts.
+ */
+#ifndef FL_OP_ITEMS_H
+#define FL_OP_ITEMS_H
+
+#include "bench.h"
+
+enum { FL_BENCH_LANES = 64 }; /* most of a rig */
+
+/* A device and the operands of all items: C lanes of B rows, all live. */
+typedef struct fl_op_rig {
+  const fl_ops *ops;
+  fl_dev *dev;
+  fl_batch b;
+  fl_source source;
+  fl_draw draw;
+  fl_span x, y, dx, dy; /* activations */
+  fl_span mask, w;      /* bytes of pooled activations; all weights of a lane */
+  int32_t *index, *label;
+  int64_t *acc, *hit;
+  double *loss;
+  fl_measure *measure;
+  float *mean; /* the server's weights, that all lanes share */
+  int32_t rows[FL_BENCH_LANES];
+} fl_op_rig;
+
+/* Counts of one call. Bytes: every operand read once and every result written once, so that those
+ * of an op whose operands stay in a cache pass at more than the memory's speed. */
+typedef struct fl_op_count {
+  double flop, bytes;
+} fl_op_count;
+
+typedef struct fl_op_item {
+  const char *name;
+  fl_status (*run)(fl_op_rig *r);
+  double flop_row, flop_pair; /* of a row; of each of the B*(B+1) ordered pairs of a lane's rows */
+  double bytes_row, bytes_lane, bytes_once;
+  double a_step, a_block;         /* calls in a local step, without and with the slots for blocks */
+  bool (*has)(const fl_ops *ops); /* whether the backend has the slot; NULL: every one does */
+} fl_op_item;
+
+extern const fl_op_item fl_op_items[];
+extern const int fl_n_op_item;
+
+/* Whether a backend has the slots that join layers into blocks. */
+bool fl_ops_have_blocks(const fl_ops *ops);
+fl_op_count fl_op_count_of(const fl_op_item *item, const fl_op_rig *r);
+
+/* Makes the operands on rig->dev for C <= FL_BENCH_LANES lanes of B rows; close it either way. */
+fl_status fl_op_rig_open(fl_op_rig *rig, int C, int B);
+void fl_op_rig_close(fl_op_rig *rig);
+
+/* Allocates bytes of device memory, filled with 0.01; out: a pointer to the caller's pointer. */
+fl_status fl_op_reserve(const fl_ops *ops, fl_dev *dev, int64_t bytes, void *out);
+
+#endif
