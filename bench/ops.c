@@ -122,9 +122,11 @@ static fl_status time_all(const extent *e, fl_op_rig *r, peak p, json_t *out) {
 static fl_status read_precision(const char *word, fl_precision *out) {
   char text[64];
   const char *override = text;
+  const fl_workload *w;
   fl_config *config = NULL;
+  FL_TRY(fl_workload_find("a1", &w));
   snprintf(text, sizeof text, "precision=%s", word);
-  FL_TRY(fl_config_parse(fl_workloads[0].name, fl_workloads[0].config, 1, &override, &config));
+  FL_TRY(fl_config_parse(w->name, w->config, 1, &override, &config));
   *out = (fl_precision)(config->general.precision_choice - 1); /* auto comes first */
   fl_config_close(&config);
   return FEDLANE_OK;
