@@ -2,6 +2,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+Row = dict[str, Any]  # figures under their names, as they stand in a file
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,14 @@ GROUPS: dict[str, list[Case]] = {
     "a8": [speed("a8", 100, 10, "logistic regression: 10 of 1,000 clients x 60 images, batch 10")],
     "mlp": [speed("mlp", 50, 5, "784-200-200-10: 10 of 100 clients x 600 images, batch 10")],
     "startup": [Case("startup", "a8", 0, "first_round_seconds", "import_seconds", higher=False,
-                     help="a8 from process start to the end of the first round; peers: until their imports are done")],
+                     help="a8 from process start to the end of the first round; peers: to the end of their imports")],
     "memory": [memory(n) for n in (1, 10, 100, 1000)],
     "population": [population(n) for n in (3, 4, 5, 6)],
 }
 FULL_ROUNDS = {"a1": 1500, "a2": 1500, "a5": 5, "a8": 100, "mlp": 100}
 
 
-def settings_of(peer: str, convolutional: bool, cores: int) -> list[dict[str, object]]:
+def settings_of(peer: str, convolutional: bool, cores: int) -> list[Row]:
     """The settings that are tried for a peer, the usual one first."""
     spread = [{"processes": cores, "threads": 1}, {"processes": 1, "threads": cores}]
     if peer == "blazefl":

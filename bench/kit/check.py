@@ -1,7 +1,7 @@
 """Did two systems do the same work?"""
 from __future__ import annotations
 
-Result = dict[str, object]
+from kit.cases import Row
 
 # Relative and absolute distance of training losses, and distance of the last test accuracy. Systems that
 # visit the same rows in the same order differ by rounding alone, unless the model draws dropout; then, and
@@ -29,7 +29,7 @@ def compare_curves(ours: list[float], theirs: list[float], exact: bool) -> str:
     return ""
 
 
-def compare_work(ours: Result, theirs: Result, dropout: bool) -> str:
+def compare_work(ours: Row, theirs: Row, dropout: bool) -> str:
     """Empty when the work was the same, else the first difference."""
     if theirs["parameters"] != ours["parameters"]:
         return f"{theirs['parameters']} parameters, not {ours['parameters']}"
@@ -46,7 +46,7 @@ def compare_work(ours: Result, theirs: Result, dropout: bool) -> str:
     return ""
 
 
-def how_checked(theirs: Result, dropout: bool) -> str:
+def how_checked(theirs: Row, dropout: bool) -> str:
     """What an equal outcome was judged by, in words."""
     if theirs["same"] == "amount":
         return "parameters, examples and last test accuracy"

@@ -12,9 +12,10 @@ import tempfile
 import threading
 import time
 
+from kit.cases import Row
+
 HERE = pathlib.Path(__file__).resolve().parent
 PEERS = HERE.parent / "peers"
-Result = dict[str, object]
 
 
 class RunError(Exception):
@@ -105,7 +106,7 @@ def wall_times(path: pathlib.Path) -> list[float]:
     return times
 
 
-def run_fedlane(program: str, work: pathlib.Path, rounds: int, device: str, limit: float) -> Result:
+def run_fedlane(program: str, work: pathlib.Path, rounds: int, device: str, limit: float) -> Row:
     """`fedlane run` as a user would call it, with the rounds' times from its run folder."""
     folder = work / "run"
     shutil.rmtree(folder, ignore_errors=True)
@@ -125,8 +126,8 @@ def run_fedlane(program: str, work: pathlib.Path, rounds: int, device: str, limi
             "peak_memory_mb": kilobytes / 1024}
 
 
-def run_peer(peer: str, python: str, work: pathlib.Path, rounds: int, device: str, settings: dict[str, object],
-             limit: float) -> Result:
+def run_peer(peer: str, python: str, work: pathlib.Path, rounds: int, device: str, settings: Row,
+             limit: float) -> Row:
     command = [python, str(PEERS / f"run_{peer}.py"), str(work), "--rounds", str(rounds), "--device", device]
     for name, value in settings.items():
         command += [f"--{name}", str(value)]
@@ -137,7 +138,7 @@ def run_peer(peer: str, python: str, work: pathlib.Path, rounds: int, device: st
     return json.loads(lines[-1]) | {"peak_memory_mb": kilobytes / 1024}
 
 
-def export(program: str, workload: str, rounds: int, work: pathlib.Path, overrides: tuple[str, ...]) -> dict[str, object]:
+def export(program: str, workload: str, rounds: int, work: pathlib.Path, overrides: tuple[str, ...]) -> Row:
     """Writes the work that all systems do; returns its settings."""
     done = subprocess.run([program, "bench", "export", "--workload", workload, "--rounds", str(rounds), "--to",
                            str(work), *overrides], capture_output=True, text=True)

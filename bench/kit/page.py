@@ -1,15 +1,16 @@
 """docs/benchmarks.md from the figures of bench/compare."""
 from __future__ import annotations
 
+from kit.cases import Row
 from kit.table import number
 
-Case = dict[str, object]
 WORDS = {"images_per_second": "images/s", "first_round_seconds": "seconds to the end of the first round",
-         "peak_memory_mb": "peak memory, MB", "setup_seconds": "seconds to set up", "import_seconds": "seconds to import"}
+         "peak_memory_mb": "peak memory, MB", "setup_seconds": "seconds to set up",
+         "import_seconds": "seconds to import"}
 FLAT, SETUP_LIMIT = 1.2, 10.0  # growth of memory from 1 to 1,000 clients; seconds at 10^6 clients
 
 
-def worked(case: Case) -> list[dict[str, object]]:
+def worked(case: Row) -> list[Row]:
     return [row for row in case["systems"] if not row["error"]]
 
 
@@ -17,13 +18,14 @@ def range_of(value: dict[str, float]) -> str:
     return f"{number(value['median'])} ({number(value['least'])} to {number(value['most'])})"
 
 
-def settings_of(row: dict[str, object]) -> str:
+def settings_of(row: Row) -> str:
     return ", ".join(f"{key} {value}" for key, value in row["settings"].items())
 
 
-def table(case: Case) -> list[str]:
+def table(case: Row) -> list[str]:
     speed = case["metric"] == "images_per_second"
-    out = [f"| system | {WORDS[case['metric']]}: median (range) | ratio | first round after, s | memory, MB | settings |",
+    figure = WORDS[case["metric"]]
+    out = [f"| system | {figure}: median (range) | ratio | first round after, s | memory, MB | settings |",
            "|---|---|---|---|---|---|"]
     for row in case["systems"]:
         if row["error"]:
@@ -39,7 +41,7 @@ def table(case: Case) -> list[str]:
     return [*out, "", rounds + ("Same work, judged by " + "; ".join(checks) + "." if checks else "No peer ran.")]
 
 
-def losses_of(case: Case) -> list[str]:
+def losses_of(case: Row) -> list[str]:
     """Sentences for what we do not win, or not by as much as we want."""
     rivals = [row for row in worked(case) if "ratio" in row]
     if not rivals:
@@ -53,11 +55,11 @@ def losses_of(case: Case) -> list[str]:
     return []
 
 
-def ours(cases: list[Case], name: str) -> dict[str, float] | None:
+def ours(cases: list[Row], name: str) -> dict[str, float] | None:
     return next((case["systems"][0]["value"] for case in cases if case["case"] == name), None)
 
 
-def limits_missed(cases: list[Case]) -> list[str]:
+def limits_missed(cases: list[Row]) -> list[str]:
     """What we promise of ourselves alone."""
     out = []
     one, many, million = (ours(cases, name) for name in ("memory-1", "memory-1000", "population-1e6"))
@@ -65,11 +67,12 @@ def limits_missed(cases: list[Case]) -> list[str]:
         out.append(f"memory: 1,000 clients a round take {many['median'] / one['median']:.2f} times what one takes, "
                    f"where at most {FLAT} is wanted.")
     if million and million["median"] > SETUP_LIMIT:
-        out.append(f"population: 10^6 clients are set up in {million['median']:.1f} s, where {SETUP_LIMIT:g} s are wanted.")
+        out.append(f"population: 10^6 clients are set up in {million['median']:.1f} s, where {SETUP_LIMIT:g} s are "
+                   "wanted.")
     return out
 
 
-def origin(report: dict[str, object]) -> str:
+def origin(report: Row) -> str:
     machine = report["machine"]
     gpu = f", {machine['gpu']}" if machine["gpu"] and report["device"] != "cpu" else ""
     return (f"{report['date']}, commit {report['commit']}, {machine['processor']}, {machine['cores']} cores{gpu}, "
@@ -90,7 +93,7 @@ counts only when it did the same work: parameters, examples, training loss and t
 pixels are synthetic. A ratio says how many times better fedlane is; below 1 the peer is ahead."""
 
 
-def page(reports: list[dict[str, object]], plots: dict[str, list[str]]) -> str:
+def page(reports: list[Row], plots: dict[str, list[str]]) -> str:
     """reports: one for each case; plots: for each case, the files to show after its table."""
     cases = [report["cases"][0] for report in reports]
     lost = [sentence for case in cases for sentence in losses_of(case)] + limits_missed(cases)

@@ -5,7 +5,8 @@ import math
 from html import escape
 
 WIDTH, LEFT, RIGHT, BAR, GAP = 760, 120, 90, 20, 8
-COLOURS = ("#1f6feb", "#8b949e", "#d29922", "#a371f7", "#3fb950", "#f85149", "#db61a2", "#39c5cf", "#bc8cff", "#e3b341")
+COLOURS = ("#1f6feb", "#8b949e", "#d29922", "#a371f7", "#3fb950", "#f85149", "#db61a2", "#39c5cf",
+           "#bc8cff", "#e3b341")
 Points = list[tuple[float, float]]
 
 
@@ -14,9 +15,10 @@ def text(x: float, y: float, words: str, anchor: str = "start", colour: str = "#
 
 
 def frame(height: float, title: str, parts: list[str]) -> str:
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" font-family="sans-serif" '
-            f'font-size="13">\n<rect width="100%" height="100%" fill="#ffffff"/>\n{text(12, 20, title, colour="#1f2328")}\n'
-            + "\n".join(parts) + "\n</svg>\n")
+    head = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" font-family="sans-serif" '
+            'font-size="13">')
+    white = '<rect width="100%" height="100%" fill="#ffffff"/>'
+    return "\n".join([head, white, text(12, 20, title, colour="#1f2328"), *parts, "</svg>"]) + "\n"
 
 
 def short(value: float) -> str:
@@ -62,14 +64,17 @@ def lines(title: str, across: str, series: dict[str, Points]) -> str:
         return (LEFT + (WIDTH - LEFT - RIGHT - 60) * math.log10(x / xs[0]) / math.log10(xs[-1] / xs[0]),
                 bottom - (bottom - top) * math.log10(y / ys[0]) / math.log10(ys[-1] / ys[0]))
     right = at(xs[-1], ys[0])[0]
-    parts = [f'<line x1="{LEFT}" y1="{at(xs[0], y)[1]:.1f}" x2="{right:.1f}" y2="{at(xs[0], y)[1]:.1f}" stroke="#d0d7de"/>'
-             + text(LEFT - 8, at(xs[0], y)[1] + 4, short(y), "end") for y in ys]
+    parts = []
+    for mark in ys:
+        y = at(xs[0], mark)[1]
+        parts.append(f'<line x1="{LEFT}" y1="{y:.1f}" x2="{right:.1f}" y2="{y:.1f}" stroke="#d0d7de"/>'
+                     + text(LEFT - 8, y + 4, short(mark), "end"))
     parts += [text(at(x, ys[0])[0], bottom + 18, short(x), "middle") for x in xs]
     parts.append(text((LEFT + right) / 2, bottom + 38, across, "middle"))
     for i, (name, own) in enumerate(series.items()):
         colour = COLOURS[i % len(COLOURS)]
-        path = " ".join("{:.1f},{:.1f}".format(*at(x, y)) for x, y in own)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{3 if i == 0 else 1.5}"/>')
+        path, wide = " ".join("{:.1f},{:.1f}".format(*at(x, y)) for x, y in own), 3 if i == 0 else 1.5
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{wide}"/>')
         parts += ['<circle cx="{:.1f}" cy="{:.1f}" r="3" fill="{}"/>'.format(*at(x, y), colour) for x, y in own]
         parts.append(text(right + 12, top + 18 * i, name, colour=colour))
     return frame(bottom + 50, title, parts)

@@ -3,17 +3,15 @@ from __future__ import annotations
 
 import statistics
 
-from kit.cases import Case
+from kit.cases import Case, Row
 from kit.check import compare_work, how_checked
-
-Result = dict[str, object]
 
 
 def spread(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 
-def summarise(case: Case, name: str, runs: list[Result], metric: str) -> dict[str, object]:
+def summarise(case: Case, name: str, runs: list[Row], metric: str) -> Row:
     """One system's row: the runs as they were, and the median and range of what counts."""
     rates = [r["images_per_second"] for r in runs if r["images_per_second"]]
     row = {"system": name, "version": runs[0]["version"], "settings": runs[0]["settings"], "error": None,
@@ -29,11 +27,11 @@ def summarise(case: Case, name: str, runs: list[Result], metric: str) -> dict[st
     return row
 
 
-def failed(name: str, error: str) -> dict[str, object]:
+def failed(name: str, error: str) -> Row:
     return {"system": name, "error": error}
 
 
-def judge(case: Case, work: dict[str, object], runs: dict[str, list[Result]], errors: dict[str, str]) -> dict[str, object]:
+def judge(case: Case, work: Row, runs: dict[str, list[Row]], errors: dict[str, str]) -> Row:
     """The case with a row for each system, ours first, then those that did the same work, then the rest."""
     dropout = work["model"] == "cnn_dropout"
     ours = summarise(case, "fedlane", runs["fedlane"], case.metric)
@@ -58,7 +56,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def print_case(case: dict[str, object]) -> None:
+def print_case(case: Row) -> None:
     rival = next((r["metric"] for r in case["systems"][1:] if not r["error"]), case["metric"])
     title = case["metric"] if rival == case["metric"] else f"{case['metric']} (peers: {rival})"
     print(f"\n{case['case']}: {case['help']}\n  {'system':12} {title}, least .. median .. most   ratio")
@@ -66,7 +64,7 @@ def print_case(case: dict[str, object]) -> None:
         if row["error"]:
             print(f"  {row['system']:12} {row['error']}")
             continue
-        value = row["value"]
-        ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
+        value, ratio = row["value"], f"{row['ratio']:.2f}" if "ratio" in row else ""
+        settings = " ".join(f"{k}={v}" for k, v in row["settings"].items())
         print(f"  {row['system']:12} {number(value['least']):>10} .. {number(value['median']):>10} .. "
-              f"{number(value['most']):>10}   {ratio:>8}   {' '.join(f'{k}={v}' for k, v in row['settings'].items())}")
+              f"{number(value['most']):>10}   {ratio:>8}   {settings}")

@@ -33,7 +33,8 @@ class Logistic(nn.Module):
 class Mlp(nn.Module):
     def __init__(self, image: tuple[int, ...], classes: int, conv: type[nn.Conv2d]):
         super().__init__()
-        self.fc1, self.fc2, self.fc3 = nn.Linear(int(np.prod(image)), 200), nn.Linear(200, 200), nn.Linear(200, classes)
+        self.fc1, self.fc2 = nn.Linear(int(np.prod(image)), 200), nn.Linear(200, 200)
+        self.fc3 = nn.Linear(200, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.fc3(F.relu(self.fc2(F.relu(self.fc1(x.flatten(1))))))
@@ -44,7 +45,8 @@ class LeNet(nn.Module):
         super().__init__()
         side = [((n - 4) // 2 - 4) // 2 for n in image[1:]]
         self.conv1, self.conv2 = conv(image[0], 6, 5), conv(6, 16, 5)
-        self.fc1, self.fc2, self.fc3 = nn.Linear(16 * side[0] * side[1], 120), nn.Linear(120, 84), nn.Linear(84, classes)
+        self.fc1, self.fc2 = nn.Linear(16 * side[0] * side[1], 120), nn.Linear(120, 84)
+        self.fc3 = nn.Linear(84, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.relu(F.max_pool2d(self.conv1(x), 2))

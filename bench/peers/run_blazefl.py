@@ -110,7 +110,8 @@ def main() -> None:
         packages = sorted(trainer.uplink_package(), key=lambda p: p.number)
         mean = FedAvgBaseServerHandler.aggregate([p.weights for p in packages], [p.weight for p in packages])
         deserialize_model(net, mean)
-        meter.round(sum(p.sums[0] for p in packages), sum(p.sums[1] for p in packages), sum(v.rows.size for v in visits))
+        loss, hits = (sum(p.sums[k] for p in packages) for k in range(2))
+        meter.round(loss, hits, sum(v.rows.size for v in visits))
         if work.evaluates(round_):
             loss, hits = test_sums(net, data.x_test, data.y_test).tolist()
             meter.tested(loss / len(work.y_test), hits / len(work.y_test))

@@ -38,14 +38,16 @@ class PlannedFedAvg(FedAvg):
                          weighted_by_key="weight")
         self.work, self.meter = work, meter
 
-    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> list[Message]:
+    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord,
+                        grid: Grid) -> list[Message]:
         nodes = list(grid.get_node_ids())
         return [Message(RecordDict({"arrays": arrays, "config": ConfigRecord(
                     {"visit": visit.number, "folder": str(self.work.folder), "device": ARGS.device})}),
                         dst_node_id=nodes[i % len(nodes)], message_type=MessageType.TRAIN)
                 for i, visit in enumerate(self.work.visits(server_round))]
 
-    def aggregate_train(self, server_round: int, replies: list[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate_train(self, server_round: int,
+                        replies: list[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
         replies = list(replies)
         failed = [r for r in replies if r.has_error()]
         if failed:
