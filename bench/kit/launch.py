@@ -62,35 +62,42 @@ class Watch(threading.Thread):
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ends what a process has left running; its group is its own."""
+    """Ends a process, what descends from it, and what it has left running in its group, which is its own."""
+    for one in (*family(process.pid), -process.pid):
+        try:
+            os.kill(one, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def wait_for(process: subprocess.Popen[bytes], limit: float) -> tuple[bool, int]:
+    """Was it in time, and the peak of memory in kilobytes. Nothing that it has started is left running."""
+    watch, late = Watch(process.pid), threading.Timer(limit, end_group, (process,))
+    watch.start()
+    late.start()
     try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        return late.is_alive(), max(watch.peak, usage.ru_maxrss)
+    finally:
+        late.cancel()
+        watch.over.set()
+        watch.join()
+        end_group(process)
 
 
 def run_watched(command: list[str], limit: float) -> tuple[str, int]:
     """Standard output and the peak of memory in kilobytes. Raises RunError."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(command, stdout=out, stderr=err, start_new_session=True)
-        watch = Watch(process.pid)
-        watch.start()
-        late = threading.Timer(limit, end_group, (process,))
-        late.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        ended_late = not late.is_alive()
-        late.cancel()
-        watch.over.set()
-        watch.join()
-        end_group(process)
+        in_time, kilobytes = wait_for(process, limit)
         out.seek(0)
         err.seek(0)
         if process.returncode != 0:
             said = [line for line in err.read().decode(errors="replace").splitlines() if line.strip()]
-            why = f"not done after {limit:.0f} s" if ended_late else (said or ["it said nothing"])[-1].strip()
+            why = (said or ["it said nothing"])[-1].strip() if in_time else f"not done after {limit:.0f} s"
             raise RunError(f"exit {process.returncode}: {why[:300]}")
-        return out.read().decode(errors="replace"), max(watch.peak, usage.ru_maxrss)
+        return out.read().decode(errors="replace"), kilobytes
 
 
 def wall_times(path: pathlib.Path) -> list[float]:
