@@ -65,7 +65,8 @@ def settings_of(peer: str, convolutional: bool, cores: int) -> list[Row]:
         return spread + [{"processes": 2 * cores, "threads": 1}]
     if peer in ("torch_vmap", "jax_vmap"):
         kinds = [{"threads": cores, "chunk": chunk} for chunk in (0, 10, 1)]
-        return [k | {"conv": c} for k in kinds for c in ("slices", "direct")] if convolutional else kinds
+        convs = ("direct", "slices") if peer == "torch_vmap" else ("slices", "direct")
+        return [k | {"conv": c} for k in kinds for c in convs] if convolutional else kinds
     if peer == "fedjax":
         return [{"conv": c} for c in ("direct", "slices")] if convolutional else [{}]
     return spread if peer == "torch_loop" else [{"threads": cores}, {"threads": 1}]

@@ -59,7 +59,7 @@ def number(value: float) -> str:
 def print_case(case: Row) -> None:
     rival = next((r["metric"] for r in case["systems"][1:] if not r["error"]), case["metric"])
     title = case["metric"] if rival == case["metric"] else f"{case['metric']} (peers: {rival})"
-    print(f"\n{case['case']}: {case['help']}\n  {'system':12} {title}, least .. median .. most   ratio")
+    print(f"  {'system':12} {title}, least .. median .. most   ratio")
     for row in case["systems"]:
         if row["error"]:
             print(f"  {row['system']:12} {row['error']}")
