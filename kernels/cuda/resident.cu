@@ -187,6 +187,11 @@ static int front_of(int n) {
 static fl_status plan(fl_dev *d, const fl_tape *tape, fl_task *task, int *bytes) {
   int most = 0;
   double flop = 0;
+  for (int k = 0; k < tape->n; k++) flop += tape->B * flop_of(&tape->call[k]);
+  if (flop > MOST_FLOP)
+    return fl_fail(FEDLANE_UNSUPPORTED,
+                   "a step takes %.0f MFLOP, which is more than one multiprocessor's work: %d",
+                   1e-6 * flop, MOST_FLOP / 1000000);
   FL_CUDA(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, d->index),
           "its shared memory was asked for");
   int64_t front = front_of(tape->n), floats = 0;
@@ -209,12 +214,7 @@ static fl_status plan(fl_dev *d, const fl_tape *tape, fl_task *task, int *bytes)
       return fl_fail(FEDLANE_UNSUPPORTED, "a layer does not fit into the %d KB of shared memory",
                      most / 1024);
     if (need > floats) floats = need;
-    flop += tape->B * flop_of(&f->call);
   }
-  if (flop > MOST_FLOP)
-    return fl_fail(FEDLANE_UNSUPPORTED,
-                   "a step takes %.0f MFLOP, which is more than one multiprocessor's work: %d",
-                   1e-6 * flop, MOST_FLOP / 1000000);
   *bytes = (int)((front + floats) * (int64_t)sizeof(float));
   return FEDLANE_OK;
 }
