@@ -147,11 +147,170 @@ static void test_a_plan_says_which_way(void) {
   for (int i = 0; i < FL_COUNT(plans); i++) says(text, plans[i].override, plans[i].sentence);
 }
 
+/* --- blocks of layers: the same step from the slots that take a block at once -------------------
+ */
+enum { LANES = 2, ROWS = 7, BATCH = 5, CLASSES = 3, SIDE = 9, HIDDEN = 6, PLACE = 4096 };
+
+/* Where things lie, in places of PLACE floats: weights, then activations. */
+enum {
+  W1,
+  B1,
+  W2,
+  B2,
+  W3,
+  X,
+  CONV1,
+  POOL1,
+  MASK,
+  Y1,
+  Y2,
+  FLAT,
+  Z,
+  DZ,
+  DFLAT,
+  DY2,
+  DY1,
+  DCONV1,
+  ALL
+};
+
+/* What a step works on; (device) arrays. */
+typedef struct bench {
+  const fl_ops *ops;
+  fl_dev *dev;
+  void *floats, *x, *label, *index, *kept, *loss; /* kept: the batch's labels */
+} bench;
+
+static fl_span at(const bench *d, int place) {
+  fl_span s = {(float *)d->floats + place * PLACE, ALL * PLACE};
+  return s;
+}
+
+static fl_cspan from(const bench *d, int place) { return fl_const(at(d, place)); }
+
+static const fl_window conv1 = {{2, SIDE, SIDE}, {HIDDEN, SIDE, SIDE}, 3, 1, 1};
+static const fl_window pool1 = {{HIDDEN, SIDE, SIDE}, {HIDDEN, SIDE / 2, SIDE / 2}, 2, 2, 0};
+static const fl_window conv2 = {{HIDDEN, 4, 4}, {5, 4, 4}, 5, 1, 2};
+static const float shift[2] = {0.1f, 0.2f}, scale[2] = {2, 3};
+
+/* Both convolutions forward, with their relus and the first one's pooling. */
+static void go_forward(const bench *d, fl_dev *t, fl_batch b, bool blocks) {
+  const fl_ops *ops = &fl_tape_ops;
+  fl_image y1 = conv2.in, y2 = conv2.out;
+  if (blocks) {
+    ops->conv_relu_fwd(t, b, &conv1, &pool1, from(d, X), from(d, W1), from(d, B1), at(d, Y1),
+                       at(d, MASK));
+    ops->conv_relu_fwd(t, b, &conv2, NULL, from(d, Y1), from(d, W2), from(d, B2), at(d, Y2),
+                       (fl_span){0});
+    return;
+  }
+  ops->conv_fwd(t, b, &conv1, from(d, X), from(d, W1), from(d, B1), at(d, CONV1));
+  ops->pool_fwd(t, b, &pool1, FL_POOL_MAX, from(d, CONV1), at(d, POOL1));
+  ops->act_fwd(t, b, FL_ACT_RELU, fl_image_size(y1), from(d, POOL1), at(d, Y1));
+  ops->conv_fwd(t, b, &conv2, from(d, Y1), from(d, W2), from(d, B2), at(d, Y2));
+  ops->act_fwd(t, b, FL_ACT_RELU, fl_image_size(y2), from(d, Y2), at(d, Y2));
+}
+
+/* From the second convolution's gradient to that of the first one's output. */
+static void go_back(const bench *d, fl_dev *t, fl_batch b, bool blocks) {
+  const fl_ops *ops = &fl_tape_ops;
+  if (blocks) {
+    ops->conv_bwd_data_relu(t, b, &conv2, from(d, DY2), from(d, W2), from(d, Y1), at(d, DY1));
+    ops->pool_relu_bwd(t, b, &pool1, from(d, MASK), from(d, DY1), at(d, DCONV1));
+    return;
+  }
+  ops->conv_bwd_data(t, b, &conv2, from(d, DY2), from(d, W2), at(d, DY1));
+  ops->act_bwd(t, b, FL_ACT_RELU, fl_image_size(conv2.in), from(d, Y1), from(d, DY1), at(d, DY1));
+  ops->pool_bwd(t, b, &pool1, FL_POOL_MAX, from(d, CONV1), from(d, POOL1), from(d, DY1),
+                at(d, DCONV1));
+}
+
+static void write_step(const bench *d, fl_tape *tape, bool blocks) {
+  const fl_ops *ops = &fl_tape_ops;
+  fl_dev *t = fl_tape_begin(tape);
+  fl_batch b = {LANES, BATCH, NULL};
+  fl_draw draw = {0};
+  fl_source source = {
+      .image = conv1.in, .x = d->x, .label = d->label, .shift = shift, .scale = scale};
+  fl_coef rate = fl_all(-0.1);
+  int features = (int)fl_image_size(conv2.out);
+  fl_cspan none = {0};
+  fl_span nowhere = {0};
+  ops->gather(t, b, &source, d->index, 2 * BATCH, &draw, at(d, X), d->kept, nowhere);
+  go_forward(d, t, b, blocks);
+  ops->flatten(t, b, conv2.out, false, from(d, Y2), at(d, FLAT));
+  ops->dense_fwd(t, b, features, CLASSES, from(d, FLAT), from(d, W3), none, at(d, Z));
+  ops->xent(t, b, CLASSES, fl_all(1), d->kept, from(d, Z), at(d, DZ), d->loss,
+            (int64_t *)d->loss + LANES);
+  ops->dense_bwd_data(t, b, features, CLASSES, from(d, DZ), from(d, W3), at(d, DFLAT));
+  ops->dense_bwd_weights(t, b, features, CLASSES, from(d, FLAT), from(d, DZ), rate, at(d, W3),
+                         nowhere);
+  ops->flatten(t, b, conv2.out, true, from(d, DFLAT), at(d, DY2));
+  ops->act_bwd(t, b, FL_ACT_RELU, features, from(d, Y2), from(d, DY2), at(d, DY2));
+  go_back(d, t, b, blocks);
+  ops->conv_bwd_weights(t, b, &conv2, from(d, Y1), from(d, DY2), rate, at(d, W2), at(d, B2));
+  ops->conv_bwd_weights(t, b, &conv1, from(d, X), from(d, DCONV1), rate, at(d, W1), at(d, B1));
+}
+
+static void put(const bench *d, void **to, const void *data, int64_t bytes) {
+  CU_ASSERT_EQUAL_FATAL(d->ops->alloc(d->dev, bytes, to), FEDLANE_OK);
+  CU_ASSERT_EQUAL(d->ops->upload(d->dev, *to, data, bytes), FEDLANE_OK);
+}
+
+/* Two pieces of two lanes, the second with one row less; what all places hold then. */
+static void train_blocks(bench *d, bool blocks, float *floats) {
+  enum { IMAGE = 2 * SIDE * SIDE };
+  static float x[ROWS * IMAGE];
+  static fl_tape tape;
+  int32_t label[ROWS], index[LANES * 2 * BATCH] = {0}, n_piece[] = {2, 2},
+                                         n_row[] = {ROWS, ROWS - 1};
+  uint32_t zero[LANES] = {0};
+  int64_t loss[2 * LANES] = {0};
+  fl_rng rng = fl_rng_open((fl_key){.seed = 5, .purpose = FL_FOR_DATA});
+  for (int i = 0; i < ROWS * IMAGE; i++) x[i] = (float)fl_rng_normal(&rng);
+  for (int i = 0; i < LANES * ALL * PLACE; i++) floats[i] = 0.2f * (float)fl_rng_normal(&rng);
+  for (int i = 0; i < ROWS; i++) label[i] = i % CLASSES;
+  for (int i = 0; i < ROWS; i++) index[i] = index[2 * BATCH + i] = i;
+  put(d, &d->floats, floats, 4 * LANES * ALL * PLACE);
+  put(d, &d->x, x, sizeof x);
+  put(d, &d->label, label, sizeof label);
+  put(d, &d->index, index, sizeof index);
+  put(d, &d->kept, index, sizeof index);
+  put(d, &d->loss, loss, sizeof loss);
+  fl_pieces pieces = {LANES, 1, n_piece, n_row, zero, zero};
+  write_step(d, &tape, blocks);
+  CU_ASSERT_EQUAL(tape.n, blocks ? 14 : 18);
+  CU_ASSERT_EQUAL(d->ops->resident(d->dev, &tape, &pieces), FEDLANE_OK);
+  CU_ASSERT_EQUAL(d->ops->download(d->dev, floats, d->floats, 4 * LANES * ALL * PLACE), FEDLANE_OK);
+  void **held[] = {&d->floats, &d->x, &d->label, &d->index, &d->kept, &d->loss};
+  for (int i = 0; i < FL_COUNT(held); i++) d->ops->release(d->dev, held[i]);
+}
+
+static void test_blocks_give_the_same_bits(void) {
+  static float plain[LANES * ALL * PLACE], block[LANES * ALL * PLACE];
+  const fl_ops *ops = gpu();
+  fl_devices devices;
+  if (!ops) return;
+  CU_ASSERT_EQUAL_FATAL(fl_devices_open(ops->record.name, FL_MATH_FP32, 0, &devices), FEDLANE_OK);
+  bench d = {.ops = ops, .dev = devices.dev[0]};
+  train_blocks(&d, false, plain);
+  train_blocks(&d, true, block);
+  for (int lane = 0; lane < LANES; lane++) {
+    const float *a = plain + lane * ALL * PLACE, *b = block + lane * ALL * PLACE;
+    CU_ASSERT_EQUAL(memcmp(a, b, 5 * PLACE * sizeof *a), 0);
+    CU_ASSERT_EQUAL(memcmp(a + Y1 * PLACE, b + Y1 * PLACE, BATCH * PLACE / 10 * sizeof *a), 0);
+    CU_ASSERT_EQUAL(memcmp(a + DCONV1 * PLACE, b + DCONV1 * PLACE, PLACE / 2 * sizeof *a), 0);
+    CU_ASSERT(isfinite(a[Z * PLACE]) && isfinite(a[0]));
+  }
+  fl_devices_close(&devices);
+}
+
 static const fl_test tests[] = {
     {"as calls one by one", test_as_calls_one_by_one},
     {"losses of targets", test_losses_of_targets},
     {"widths are invisible", test_widths_are_invisible},
     {"a plan says which way", test_a_plan_says_which_way},
+    {"blocks give the same bits", test_blocks_give_the_same_bits},
 };
 
 FL_SUITE_MAIN("resident", tests)

@@ -134,90 +134,124 @@ static __device__ inline float resident_largest(float a, float b, float c, float
   return out < 0 ? 0 : out;
 }
 
-/* Writes channel `plane` (of all images) of a unit whose corner is pixel (h, w). */
-static __device__ inline void resident_put_unit(const fl_call &c, const fl_now &now, fl_image out,
-                                                const float (&v)[2][4], int plane, int h, int w) {
-  float *y = fl_lane_out(c.out[0], now.lane);
-  if (c.pooled) {
-    int H = out.height / 2, W = out.width / 2;
-    uint8_t *mask = (uint8_t *)fl_lane_out(c.out[1], now.lane);
+/* What one thread has of a stage: pixel (h, w) of an image is the corner of its unit. */
+typedef struct resident_spot {
+  int w, h, image, head;
+} resident_spot;
+
+/* The number of a thread in disguise: what follows from it is computed where it is used, and takes
+ * no registers elsewhere. */
+static __device__ __forceinline__ int resident_thread() {
+  int t = (int)threadIdx.x;
+  asm volatile("" : "+r"(t));
+  return t;
+}
+
+static __device__ inline resident_spot resident_spot_of(const fl_task &f, fl_image out) {
+  int W = (out.width + 3) / 4, H = (out.height + 1) / 2, t = resident_thread();
+  resident_spot at = {t % W * 4, t / W % H * 2, t / W / H % f.group, t / W / H / f.group};
+  return at;
+}
+
+/* Relu, 2 x 2 max pooling, and what a unit's channel leaves of both. */
+static __device__ inline void resident_put_pooled(const float (&v)[2][4], float *y, uint8_t *mask,
+                                                  int left) {
 #pragma unroll
-    for (int q = 0; q < 4; q += 2) {
-      int place, i = (plane * H + h / 2) * W + (w + q) / 2;
-      float largest = resident_largest(v[0][q], v[0][q + 1], v[1][q], v[1][q + 1], &place);
-      if (h / 2 >= H || (w + q) / 2 >= W) continue;
-      y[i] = largest;
-      mask[i] = (uint8_t)place;
-    }
-    return;
+  for (int q = 0; q < 4; q += 2) {
+    int place;
+    float largest = resident_largest(v[0][q], v[0][q + 1], v[1][q], v[1][q + 1], &place);
+    if (q / 2 >= left) break;
+    y[q / 2] = largest;
+    mask[q / 2] = (uint8_t)place;
   }
-  bool forward = c.op == FL_CALL_CONV_FWD;
-  const float *was = c.relu && !forward ? fl_lane(c.in[2], now.lane) : NULL;
+}
+
+/* A unit's channel, of which `high` rows and `wide` columns exist. was: where a relu behind the
+ * result passes its gradient; NULL: everywhere. */
+static __device__ inline void resident_put_plain(const float (&v)[2][4], float *y, const float *was,
+                                                 bool relu, int pitch, int high, int wide) {
 #pragma unroll
   for (int r = 0; r < 2; r++)
 #pragma unroll
     for (int q = 0; q < 4; q++) {
-      int i = (plane * out.height + h + r) * out.width + w + q;
-      if (h + r >= out.height || w + q >= out.width) continue;
-      float x = v[r][q];
-      if (c.relu && (forward ? x < 0 : !(was[i] > 0))) x = 0;
-      y[i] = x;
+      if (r >= high || q >= wide) continue;
+      bool zero = was ? !(was[r * pitch + q] > 0) : relu && v[r][q] < 0;
+      y[r * pitch + q] = zero ? 0 : v[r][q];
     }
 }
 
-/* y, or dx from dy with turned filters. Thread t keeps one unit of one image of a stage; a unit's
+template <int OC>
+static __device__ inline void resident_put_unit(const fl_task &f, const fl_now &now, int first,
+                                                resident_unit<OC> &sum) {
+  const fl_call &c = f.call;
+  bool data = c.op == FL_CALL_CONV_BWD_DATA;
+  fl_image out = data ? c.window.in : c.window.out;
+  resident_spot at = resident_spot_of(f, out);
+  const float *bias = data ? NULL : fl_lane(c.in[2], now.lane), *was = NULL;
+  float *y = fl_lane_out(c.out[0], now.lane);
+  int half = c.pooled ? 2 : 1, H = out.height / half, W = out.width / half, channel = at.head * OC;
+  int i = (((first + at.image) * out.channels + channel) * H + at.h / half) * W + at.w / half;
+  if (first + at.image >= now.live) return;
+  if (data && c.relu) was = fl_lane(c.in[2], now.lane) + i;
+  uint8_t *mask = (uint8_t *)fl_lane_out(c.out[1], now.lane);
+#pragma unroll
+  for (int o = 0; o < OC; o++, i += H * W) {
+    if (channel + o >= out.channels) break;
+    float add = bias ? bias[channel + o] : 0;
+#pragma unroll
+    for (int q = 0; q < 8; q++) sum.at[o][q / 4][q % 4] += add;
+    if (!c.pooled)
+      resident_put_plain(sum.at[o], y + i, was ? was + o * H * W : NULL, c.relu, W, H - at.h,
+                         W - at.w);
+    else if (at.h / 2 < H)
+      resident_put_pooled(sum.at[o], y + i, mask + i, W - at.w / 2);
+  }
+}
+
+/* y, or dx from dy with turned filters. A thread keeps one unit of one image of a stage; a unit's
  * sums stay in registers while the channels of the input come by. */
 template <int K, int OC>
 static __device__ __attribute__((noinline)) void resident_conv(const fl_task &f,
                                                                const fl_now &now) {
   const fl_call &c = f.call;
-  bool data = c.op == FL_CALL_CONV_BWD_DATA;
-  fl_image out = data ? c.window.in : c.window.out;
-  int I = f.in.size.channels, heads = f.heads, H = (out.height + 1) / 2, W = (out.width + 3) / 4;
-  int t = (int)threadIdx.x, w = t % W * 4, h = t / W % H * 2, image = t / W / H % f.group;
-  int head = t / W / H / f.group, slices = (I + f.channels - 1) / f.channels;
-  int stages = (now.live + f.group - 1) / f.group * slices, size = resident_stage_floats(f);
-  float *filters = fl_room(now), *buffer = filters + resident_filter_floats(f);
-  const float *x = fl_lane(c.in[0], now.lane), *bias = data ? NULL : fl_lane(c.in[2], now.lane);
-  resident_clear(filters, resident_filter_floats(f) + 2 * size);
+  float *filters = fl_room(now);
+  resident_clear(filters, resident_filter_floats(f) + 2 * resident_stage_floats(f));
   __syncthreads();
   resident_filters<K, OC>(filters, fl_lane(c.in[1], now.lane), c.window.out.channels,
-                          c.window.in.channels, heads, data);
-  auto copy = [&](int s) {
-    int first = s % slices * f.channels;
-    if (s < stages)
-      resident_planes(buffer + s % 2 * size, f.in, x, s / slices * f.group, f.group, now.live,
-                      first, min(f.channels, I - first));
+                          c.window.in.channels, f.heads, c.op == FL_CALL_CONV_BWD_DATA);
+  auto buffer = [&](int stage) {
+    return fl_room(now) + resident_filter_floats(f) + stage % 2 * resident_stage_floats(f);
+  };
+  auto copy = [&](int stage, int image, int channel) {
+    if (image < now.live)
+      resident_planes(buffer(stage), f.in, fl_lane(c.in[0], now.lane), image, f.group, now.live,
+                      channel, min(f.channels, f.in.size.channels - channel));
     fl_cp_async_commit();
   };
   resident_unit<OC> sum;
-  copy(0);
+  int stage = 0, image = 0, channel = 0;
+  copy(0, 0, 0);
 #pragma unroll 1
-  for (int s = 0; s < stages; s++) {
-    int first = s % slices * f.channels, n = min(f.channels, I - first);
+  while (image < now.live) {
+    int next = channel + f.channels, n = min(f.channels, f.in.size.channels - channel);
+    bool last = next >= f.in.size.channels;
     fl_cp_async_wait<0>();
-    __syncthreads(); /* stage s has arrived, and nobody reads stage s - 1 any more */
-    copy(s + 1);
-    if (head >= heads) continue;
-    if (first == 0)
+    __syncthreads(); /* the stage has arrived, and nobody reads the one before any more */
+    copy(stage + 1, last ? image + f.group : image, last ? 0 : next);
+    resident_spot at =
+        resident_spot_of(f, c.op == FL_CALL_CONV_BWD_DATA ? c.window.in : c.window.out);
 #pragma unroll
-      for (int o = 0; o < OC; o++)
-#pragma unroll
-        for (int q = 0; q < 8; q++) sum.at[o][q / 4][q % 4] = 0;
-    resident_windows<K, OC>(
-        sum, f.in, buffer + s % 2 * size + image * n * f.in.plane + h * f.in.pitch + w,
-        filters + (first * K * K * heads + head) * fl_head_floats(OC), heads, n);
-    int row = s / slices * f.group + image;
-    if (first + n < I || row >= now.live) continue;
-#pragma unroll
-    for (int o = 0; o < OC; o++) {
-      int channel = head * OC + o;
-      if (channel >= out.channels) break;
-      float add = bias ? bias[channel] : 0;
-#pragma unroll
-      for (int q = 0; q < 8; q++) sum.at[o][q / 4][q % 4] += add;
-      resident_put_unit(c, now, out, sum.at[o], row * out.channels + channel, h, w);
+    for (int q = 0; q < 8 * OC; q++)
+      sum.at[q / 8][q / 4 % 2][q % 4] = channel == 0 ? 0 : sum.at[q / 8][q / 4 % 2][q % 4];
+    if (at.head < f.heads) {
+      resident_windows<K, OC>(
+          sum, f.in, buffer(stage) + at.image * n * f.in.plane + at.h * f.in.pitch + at.w,
+          fl_room(now) + (channel * K * K * f.heads + at.head) * fl_head_floats(OC), f.heads, n);
+      if (last) resident_put_unit<OC>(f, now, image, sum);
     }
+    if (last) image += f.group;
+    channel = last ? 0 : next;
+    stage++;
   }
 }
 
