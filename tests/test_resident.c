@@ -148,8 +148,7 @@ static void test_a_plan_says_which_way(void) {
   for (int i = 0; i < FL_COUNT(plans); i++) says(text, plans[i].override, plans[i].sentence);
 }
 
-/* --- blocks of layers: the same step from the slots that take a block at once -------------------
- */
+/* Blocks of layers: the same step from the slots that take a block at once. */
 enum { LANES = 2, ROWS = 7, BATCH = 5, CLASSES = 3, SIDE = 9, HIDDEN = 6, PLACE = 4096 };
 
 /* Where things lie, in places of PLACE floats: weights, then activations. */

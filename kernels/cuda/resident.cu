@@ -85,28 +85,30 @@ static __device__ inline void run_call(const fl_resident &r, const fl_task &f, c
   }
 }
 
-/* A block a lane. The tasks come first in shared memory. */
+/* A block a lane. The tasks come first in shared memory, where the piece that all are at is too. */
 static FL_KERNEL_BOUNDS(FL_SEAT_THREADS,
                         1) void train_resident(const __grid_constant__ fl_resident r) {
   FL_SHARED_DYNAMIC(fl_task, tasks);
-  int words = r.n_task * (int)(sizeof(fl_task) / sizeof(float)), lane = (int)blockIdx.x;
-  for (int i = (int)threadIdx.x; i < words; i += FL_SEAT_THREADS)
+  FL_SHARED(fl_now, now, [1]);
+  for (int i = (int)threadIdx.x; i < r.n_task * (int)(sizeof(fl_task) / 4); i += FL_SEAT_THREADS)
     ((uint32_t *)tasks)[i] = ((const uint32_t *)r.task)[i];
-  __syncthreads();
-  fl_seat seat = r.seat[lane];
-  int an_epoch = seat.n_piece / r.epochs;
-  for (int piece = 0; piece < seat.n_piece; piece++) {
-    int live = min(r.B, seat.n_row - piece % an_epoch * r.B);
-    fl_now now = {lane, piece, live, 1.0f / (float)live, seat.client, seat.nth, r.front};
+  int n_piece = r.seat[blockIdx.x].n_piece;
+  for (int piece = 0; piece < n_piece; piece++) {
+    if (threadIdx.x == 0) {
+      fl_seat seat = r.seat[blockIdx.x];
+      int live = min(r.B, seat.n_row - piece % (seat.n_piece / r.epochs) * r.B);
+      fl_now here = {(int)blockIdx.x, piece,    live,   1.0f / (float)live,
+                     seat.client,     seat.nth, r.front};
+      now[0] = here;
+    }
+    __syncthreads();
     for (int k = 0; k < r.n_task; k++) {
-      run_call(r, tasks[k], now);
+      run_call(r, tasks[k], now[0]);
       __syncthreads();
     }
   }
 }
 
-/* --- what shapes decide ------------------------------------------------------------------------
- */
 static fl_planes planes_of(fl_image size, int pad, int kernel) {
   fl_planes p = {size, pad, (size.width + 2 * pad + 3) / 4 * 4, 0};
   if (p.pitch % 8 == 0) p.pitch += 4;
@@ -219,8 +221,6 @@ static fl_status plan(fl_dev *d, const fl_tape *tape, fl_task *task, int *bytes)
   return FEDLANE_OK;
 }
 
-/* --- on the device -----------------------------------------------------------------------------
- */
 /* Copies an array behind what the workspace already holds, 64-byte aligned. */
 static fl_status lay_down(fl_dev *d, int64_t *used, const void *from, int64_t bytes, void *out) {
   char *at = (char *)d->workspace + *used;

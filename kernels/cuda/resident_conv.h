@@ -19,7 +19,6 @@ static inline FL_HD int fl_planes_floats(const fl_planes &p, int n) {
 /* Floats of one tap's filters of a group of OC channels. */
 static inline FL_HD constexpr int fl_head_floats(int OC) { return OC <= 4 ? 4 : 8; }
 
-/* --- into shared memory --------------------------------------------------------------------- */
 static __device__ inline void resident_clear(float *at, int n) {
   for (int i = (int)threadIdx.x; i < n; i += FL_SEAT_THREADS) at[i] = 0;
 }
@@ -71,7 +70,6 @@ static __device__ inline void resident_taps(const float *at, float (&w)[OC]) {
   if constexpr (OC == 6) fl_read<2>(at + 4, w + 4);
 }
 
-/* --- forward, and the gradient of the input --------------------------------------------------- */
 /* Floats of shared memory that filters take, and that one stage takes. */
 static inline FL_HD int resident_filter_floats(const fl_task &f) {
   int K = f.call.window.kernel;
@@ -255,7 +253,6 @@ static __device__ __attribute__((noinline)) void resident_conv(const fl_task &f,
   }
 }
 
-/* --- the gradient of the filters -------------------------------------------------------------- */
 /* Floats of one stage of images: dy, then x. */
 static inline FL_HD int resident_sums_floats(const fl_task &f) {
   return f.group * f.out.size.channels * f.out.plane +

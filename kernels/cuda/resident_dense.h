@@ -48,11 +48,11 @@ static __device__ inline void resident_copy_turned(float *tile, const float *fro
   }
 }
 
-/* --- forward -------------------------------------------------------------------------------- */
-/* The rows of a forward tile that one warp has: fewer for small batches. */
+/* Floats of one stage of the forward pass. NT: tiles of 8 rows that a warp has; fewer for small
+ * batches. */
 template <int NT>
 static inline FL_HD int resident_fwd_floats(const fl_task &f) {
-  return f.shares * (16 * f.bands + 8 * NT * f.columns) * FL_DEPTH; /* of one stage */
+  return f.shares * (16 * f.bands + 8 * NT * f.columns) * FL_DEPTH;
 }
 
 /* y[b, o] for tiles of `bands` times 16 outputs and `columns` times 8*NT rows. The depth of a stage
@@ -112,7 +112,6 @@ static __device__ __attribute__((noinline)) void resident_dense_fwd(const fl_tas
     }
 }
 
-/* --- backward ------------------------------------------------------------------------------- */
 /* A warp's share of out[n, i]: written, or (SUMS) scale times it added. Old values are read many at
  * a time, because the writes between would hold the next reads up. */
 template <int MT, int NT, bool SUMS>

@@ -4,7 +4,6 @@
 
 #include "resident.h"
 
-/* --- data ----------------------------------------------------------------------------------- */
 /* Four neighbours of channel k of an image, whose channels hold a multiple of 4. */
 static __device__ inline float4 scaled4(const fl_source &s, int64_t first, int i, int k) {
   float4 v;
@@ -58,7 +57,6 @@ static __device__ __attribute__((noinline)) void resident_gather(const fl_reside
   }
 }
 
-/* --- activations ---------------------------------------------------------------------------- */
 /* y = f(x, z) over n elements, four at a time; z NULL: f gets zeros there. */
 template <typename F>
 static __device__ inline void each(int64_t n, const float *x, const float *z, float *y, F f) {
@@ -102,7 +100,6 @@ static __device__ __attribute__((noinline)) void resident_dropout(const fl_resid
   }
 }
 
-/* --- pooling -------------------------------------------------------------------------------- */
 /* The first largest of a window, or its mean; a NaN is larger than everything. */
 static __device__ __attribute__((noinline)) void resident_pool(const fl_call &c,
                                                                const fl_now &now) {
@@ -200,7 +197,6 @@ static __device__ __attribute__((noinline)) void resident_pool_relu_back(const f
   }
 }
 
-/* --- losses --------------------------------------------------------------------------------- */
 /* A warp a row; thread 0 adds the warps up in order. */
 static __device__ __attribute__((noinline)) void resident_loss(const fl_resident &r,
                                                                const fl_call &c,
@@ -239,7 +235,6 @@ static __device__ __attribute__((noinline)) void resident_loss(const fl_resident
   if (classes) r.hit[now.lane] += sum.hit;
 }
 
-/* --- vectors -------------------------------------------------------------------------------- */
 static __device__ __attribute__((noinline)) void resident_step(const fl_call &c,
                                                                const fl_now &now) {
   const float *g = fl_lane(c.in[0], now.lane);
