@@ -41,6 +41,7 @@ typedef struct fl_train_args {
   int implicit; /* fl_imply */
   int loss; /* auto,xent,mse,huber */
   double huber_delta;
+  bool resident;
 } fl_train_args;
 
 typedef struct fl_server_args {

@@ -181,6 +181,11 @@ static const fl_param train[] = {
      .hi = INFINITY,
      .flags = FL_LO_OPEN,
      .help = "error at which the huber loss turns from square to linear"},
+    {.name = "resident",
+     .type = FL_BOOL,
+     .offset = offsetof(fl_train_args, resident),
+     .dflt = 1,
+     .help = "keep lanes of small models on chip for all local epochs, where the device can"},
 };
 
 static const fl_param server[] = {

@@ -154,8 +154,7 @@ fl_status fl_loss(const fedlane_run *run, fl_station *s, fl_batch b, const float
                          fl_const(s->target), fl_const(z), dz, s->loss);
 }
 
-/* One forward and backward pass of the call's first `live` lanes, and the steps it completes. */
-static fl_status train_piece(fedlane_run *run, fl_station *s, int live, int piece) {
+fl_status fl_train_piece(fedlane_run *run, fl_station *s, int live, int piece, fl_cspan w) {
   const fl_schedule *plan = &run->schedule;
   int lane = s->first;
   fl_lanes l = part_of(s, lane, live);
@@ -167,8 +166,6 @@ static fl_status train_piece(fedlane_run *run, fl_station *s, int live, int piec
   FL_TRY(l.ops->gather(l.dev, b, &s->source, s->index + (int64_t)piece * plan->batch,
                        s->index_stride, &augment, x, s->label, s->target));
   fl_history history = fl_course_at(&s->course, &l, s->history, piece);
-  /* Lanes start equal: their first step reads the weights that they share. */
-  fl_cspan w = piece == 0 && plan->fused && run->plan.together > 1 ? l.w0 : fl_const(l.w);
   fl_walk walk = {l.ops, l.dev, b, &draw, w, s->act, s->history.at ? &history : NULL};
   FL_TRY(fl_model_forward(run->model, &walk, true));
   FL_TRY(fl_loss(run, s, b, s->norm + lane));
@@ -209,17 +206,20 @@ fl_status fl_lanes_warm(fedlane_run *run, fl_station *s) {
       l->n_step[c] = 1;
       s->n_piece[c] = plan->epochs;
     }
-    FL_TRY(train_piece(run, s, n, 0));
+    FL_TRY(fl_train_piece(run, s, n, 0, fl_const(l->w)));
   }
   FL_TRY(fl_eval_warm(run, s));
   return l->ops->sync(l->dev);
 }
 
-/* Pieces from .. to-1 of n lanes. Lanes with most pieces come first, so the living are a prefix. */
+/* Pieces from .. to-1 of n lanes. Lanes with most pieces come first, so the living are a prefix.
+ * Lanes start equal: their first step reads the weights that they share. */
 static fl_status train_pieces(fedlane_run *run, fl_station *s, int n, int from, int to) {
   for (int piece = from, live = n; piece < to; piece++) {
     while (s->n_piece[s->first + live - 1] <= piece) live--;
-    FL_TRY(train_piece(run, s, live, piece));
+    bool equal = piece == 0 && run->schedule.fused && run->plan.together > 1;
+    fl_cspan own = fl_const(span_from(s->lanes.w, s->first));
+    FL_TRY(fl_train_piece(run, s, live, piece, equal ? s->lanes.w0 : own));
   }
   return FEDLANE_OK;
 }
@@ -238,6 +238,7 @@ static fl_status train_recorded(fedlane_run *run, fl_station *s, int n, int from
  * device works on one while the next is made. */
 static fl_status train(fedlane_run *run, fl_station *s, int n) {
   int end = s->n_piece[s->first];
+  if (run->plan.resident) return fl_resident_train(run, s, n);
   if (!s->lanes.ops->capture) return train_pieces(run, s, n, 0, end);
   for (int from = 0, to; from < end; from = to) {
     to = end - from < FL_RECORDED_PIECES ? end : from + FL_RECORDED_PIECES;

@@ -21,6 +21,16 @@ static int most_pieces(const fedlane_run *run) {
   return fl_schedule_pieces(&run->schedule, most);
 }
 
+/* Whether all local epochs are one launch; if not, why not is kept for the page. */
+static fl_status choose_resident(fedlane_run *run) {
+  fl_status status = fl_resident_ask(run);
+  if (status != FEDLANE_OK && status != FEDLANE_UNSUPPORTED) return status;
+  run->plan.resident = status == FEDLANE_OK;
+  if (status != FEDLANE_OK)
+    snprintf(run->plan.why, sizeof run->plan.why, "%s", fedlane_error());
+  return FEDLANE_OK;
+}
+
 /* Dense layers that need no weights of their own. */
 static fl_status choose_implicit(fedlane_run *run) {
   fl_imply how = (fl_imply)run->config->train.implicit;
@@ -28,7 +38,7 @@ static fl_status choose_implicit(fedlane_run *run) {
     return fl_fail(FEDLANE_USAGE,
                    "train.implicit is always, but implicit layers know plain steps only: no "
                    "momentum, no clip_norm, and batches smaller than a client's data");
-  if (!run->schedule.fused) how = FL_IMPLY_NEVER;
+  if (!run->schedule.fused || run->plan.resident) how = FL_IMPLY_NEVER;
   return fl_model_imply(run->model, how, run->plan.pieces, run->schedule.batch);
 }
 
@@ -45,6 +55,7 @@ static fl_status find_room(const fl_devices *d, int64_t *room) {
 fl_status fl_plan_make(fedlane_run *run) {
   fl_plan *plan = &run->plan;
   plan->pieces = most_pieces(run);
+  FL_TRY(choose_resident(run));
   FL_TRY(choose_implicit(run));
   const fl_model_info *model = fl_model_about(run->model);
   const fl_dataset *d = &run->data;
@@ -154,6 +165,10 @@ fl_status fl_run_describe(fedlane_run *run, char *text, size_t size) {
   line(&p, "device      %s, %d %s%s, %d lane%s seated on each, %d a call\n",
        run->devices.ops->record.name, run->n_station, host, run->n_station == 1 ? "" : "s",
        plan->width, plan->width == 1 ? "" : "s", plan->together);
+  if (run->devices.ops->resident)
+    line(&p, "steps       %s%s\n",
+         plan->resident ? "resident: all local epochs in one launch" : "a launch for each call: ",
+         plan->why);
   describe_implicit(run, &p);
   line(&p, "memory      %10.1f MB  data set%s\n", 1e-6 * data,
        copies > 1 ? ", on each device" : "");

@@ -120,6 +120,8 @@ typedef struct fl_plan {
   int64_t shared, mix; /* bytes a device besides lanes; of one level of exact sums */
   int64_t store, data; /* bytes on the host: client vectors at most, data set */
   int64_t room;        /* bytes that were free, on the device that had least */
+  bool resident;       /* all local epochs of a lane in one launch */
+  char why[160];       /* why they are not */
 } fl_plan;
 
 /* Groups of examples, each evaluated by itself. */
@@ -238,6 +240,14 @@ uint64_t fl_recording_key(const fedlane_run *run, const fl_station *station, int
 double fl_run_joules(const fedlane_run *run);
 /* Fills in gflops and gbytes_per_second, from examples, steps and seconds. */
 void fl_run_rates(const fedlane_run *run, fedlane_metrics *metrics);
+/* One forward and backward pass of the call's first `live` lanes, and the steps it completes. w: the
+ * weights that they read: their own, or, while these are still equal, the round's. */
+fl_status fl_train_piece(fedlane_run *run, fl_station *station, int live, int piece, fl_cspan w);
+/* resident.c: OK when the devices can take all local epochs in one launch (ops.h, `resident`); else
+ * UNSUPPORTED and why not. The model, the schedule and the devices decide, not the lanes. */
+fl_status fl_resident_ask(fedlane_run *run);
+/* Local training of n lanes in one launch. */
+fl_status fl_resident_train(fedlane_run *run, fl_station *station, int n);
 /* plan.c */
 fl_status fl_plan_make(fedlane_run *run);
 /* Text of the plan: model, devices, memory. */

@@ -139,6 +139,14 @@ typedef enum fl_precision {
   FL_MATH_TF32X3 /* three tf32 products, near fp32 */
 } fl_precision;
 
+/* How C lanes go through their local steps: (host) arrays of C, those with most pieces first. */
+typedef struct fl_pieces {
+  int C, epochs;
+  const int32_t *n_piece, *n_row; /* n_piece: of all epochs; n_row: of one */
+  const uint32_t *client, *nth;
+} fl_pieces;
+typedef struct fl_tape fl_tape;
+
 typedef struct fl_ops {
   fl_record record; /* name as in `device:` */
   bool host;        /* device memory is ordinary host memory, and devices share it */
@@ -315,6 +323,14 @@ typedef struct fl_ops {
    * where nothing counts. Devices that share one counter do not count twice: the sum over a kind's
    * devices is what they used. Never waits for queued work; counters may be some 100 ms late. */
   fl_status (*energy)(fl_dev *d, double *joules);
+  /* All local steps of C lanes in one launch: what `tape` holds (tape.h), again for each piece of a
+   * lane. Piece p, from 0, of lane c has min(B, n_row[c] - p mod (n_piece[c] / epochs) * B) live
+   * rows, whatever the tape's calls say; its losses' gradients have the factor one over these, its
+   * indices start p*B further and its draws have step p. The results are those of the calls one by
+   * one within rounding, and a lane's bits depend on its own shapes alone. Image activations and
+   * masks that the tape's calls leave behind are in an order of their own. pieces NULL: only asks.
+   * UNSUPPORTED, with the reason, where the calls one by one are the better way or the only one. */
+  fl_status (*resident)(fl_dev *d, const fl_tape *tape, const fl_pieces *pieces);
 } fl_ops;
 
 #ifdef __cplusplus

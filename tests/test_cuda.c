@@ -19,7 +19,8 @@ static const char *const plain =
     "       classes: 5, crop: 1, flip: true, partition: {kind: dirichlet, clients: 6, alpha: 1}}\n"
     "model: {layers: [{conv: 4, kernel: 3}, relu, {conv: 8, kernel: 3}, {max_pool: 2}, relu,\n"
     "                 flatten, {dropout: 0.3}, {dense: 20}, relu, {dense: 0}]}\n"
-    "train: {rounds: 2, cohort: 3, epochs: 1, batch: 10, lr: 0.1}\neval: {every: 2, batch: 8}\n";
+    "train: {resident: false, rounds: 2, cohort: 3, epochs: 1, batch: 10, lr: 0.1}\neval: {every: "
+    "2, batch: 8}\n";
 
 /* The GPU backend when one of its devices can be opened; else NULL, and the test says skipped. */
 static const fl_ops *gpu(void) {

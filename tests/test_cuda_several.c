@@ -20,7 +20,7 @@ static const char *const plain =
     "data: {format: synthetic, examples: 60, test: 21, channels: 1, height: 4, width: 4,\n"
     "       classes: 5, partition: {kind: dirichlet, clients: 7, alpha: 1}}\n"
     "model: {layers: [{conv: 4, kernel: 3}, relu, flatten, {dense: 0}]}\n"
-    "train: {rounds: 2, cohort: 5, epochs: 1, batch: 6, lr: 0.1}\n"
+    "train: {resident: false, rounds: 2, cohort: 5, epochs: 1, batch: 6, lr: 0.1}\n"
     "eval: {every: 1, batch: 4, clients: true}\n";
 
 /* The GPU backend and how many devices to try, 2 .. MOST; else NULL, and the test says skipped. */

@@ -28,8 +28,8 @@ static const char *const variants[] = {
     "algorithm: fedadam\n",
     "algorithm: fedavg\nfilters: [{name: clip, norm: 0.05}]\n",
     "algorithm: scaffold\nfilters: [{name: clip, norm: 0.05}]\n",
-    "algorithm: fedavg\nfilters: [{name: clip, norm: 0.1}, {name: gaussian, deviation: 0.01, "
-    "where: clients}]\n",
+    ("algorithm: fedavg\nfilters: [{name: clip, norm: 0.1}, {name: gaussian, deviation: 0.01, "
+     "where: clients}]\n"),
 };
 
 static double difference(const float *a, const float *b, int64_t n) {

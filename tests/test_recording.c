@@ -12,8 +12,9 @@
 
 #define PIXELS "examples: 30, test: 3, channels: 1, height: 6, width: 6, classes: 3"
 #define MODEL "model: {layers: [flatten, {dense: 8}, relu, {dense: 0}]}\n"
-#define TRAIN \
-  "train: {rounds: 3, cohort: 3, epochs: 1, batch: 3, lr: 0.1}\neval: {every: 0, batch: 3}\n"
+#define TRAIN                                                                                    \
+  "train: {resident: false, rounds: 3, cohort: 3, epochs: 1, batch: 3, lr: 0.1}\neval: {every: " \
+  "0, batch: 3}\n"
 
 static const char *const equal = "seed: 3\nprecision: fp32\ndata: {format: synthetic, " PIXELS
                                  ", partition: {kind: iid, clients: 6}}\n" MODEL TRAIN;
@@ -24,11 +25,12 @@ static const char *const ragged =
   "seed: 3\nprecision: fp32\ndata: {format: synthetic, " PIXELS  \
   ", crop: 1, flip: true, partition: {kind: iid, clients: 6}}\n" \
   "model: {layers: [flatten, {dense: 8}, relu, {dropout: 0.3}, {dense: 0}]}\n" TRAIN
-static const char *const drawn = DRAWN, *const narrow = "width: 1\n" DRAWN;
+static const char *const drawn = DRAWN;
 static const char *const lengthy = /* 35 pieces: more than one recording */
     "seed: 3\nprecision: fp32\ndata: {format: synthetic, " PIXELS
     ", partition: {kind: iid, clients: 6}}\n" MODEL
-    "train: {rounds: 3, cohort: 1, epochs: 7, batch: 1, lr: 0.1}\neval: {every: 0, batch: 3}\n";
+    "train: {resident: false, rounds: 3, cohort: 1, epochs: 7, batch: 1, lr: 0.1}\neval: {every: "
+    "0, batch: 3}\n";
 
 /* The backend that records, when one of its devices can be opened; else NULL, and the test says
  * skipped. */
@@ -209,7 +211,7 @@ static void test_equal_rounds_replay(void) {
   CU_ASSERT(g.instantiated == 3 && g.launched == 3);
   g = graphs_of(drawn, "");
   CU_ASSERT(g.instantiated == 3 && g.launched == 3);
-  g = graphs_of(narrow, "train.cohort=6"); /* 18 waves alike but for their numbers */
+  g = graphs_of("width: 1\n" DRAWN, "train.cohort=6"); /* 18 waves alike but for their numbers */
   CU_ASSERT(g.instantiated == KEPT && g.updated == 18 - KEPT && g.launched == 18);
   g = graphs_of(lengthy, "");
   CU_ASSERT(g.instantiated == 2 && g.updated == 0 && g.launched == 6);

@@ -1,8 +1,7 @@
 /* Activations and dropout: one pass over the live rows, which are the first rows*n elements. */
 #include <math.h>
 
-#include "block.h"
-#include "cuda.h"
+#include "rows.h"
 
 enum { THREADS = 256, QUADS = 2, SHARE = 4 * THREADS * QUADS }; /* elements of a block */
 
@@ -14,36 +13,6 @@ static __device__ inline int64_t quad_at(int k) {
   return 4 * ((int64_t)blockIdx.x * THREADS * QUADS + k * THREADS + threadIdx.x);
 }
 
-/* Phi, the distribution function of the standard normal. */
-static __device__ inline float phi(float x) { return 0.5f * erfcf(-x * 0.70710678118654752440f); }
-
-static __device__ inline float value(fl_act kind, float x) {
-  switch (kind) {
-    case FL_ACT_RELU:
-      return x < 0 ? 0 : x;
-    case FL_ACT_TANH:
-      return tanhf(x);
-    case FL_ACT_SIGMOID:
-      return 1 / (1 + expf(-x));
-    default:
-      return x * phi(x);
-  }
-}
-
-/* The derivative, from what the forward pass saved: its output, or for GELU its input. */
-static __device__ inline float slope(fl_act kind, float saved) {
-  switch (kind) {
-    case FL_ACT_RELU:
-      return saved > 0 ? 1 : 0;
-    case FL_ACT_TANH:
-      return 1 - saved * saved;
-    case FL_ACT_SIGMOID:
-      return saved * (1 - saved);
-    default:
-      return phi(saved) + saved * expf(-saved * saved / 2) * 0.39894228040143267794f;
-  }
-}
-
 static FL_KERNEL_BOUNDS(THREADS, 4) void act_fwd_vec4(fl_rows rows, fl_act kind, int64_t n,
                                                       fl_cspan x, fl_span y, bool even) {
   const float *xs = fl_lane(x, blockIdx.y);
@@ -53,7 +22,7 @@ static FL_KERNEL_BOUNDS(THREADS, 4) void act_fwd_vec4(fl_rows rows, fl_act kind,
     int64_t i = quad_at(k);
     if (i >= live) return;
     float4 v = fl_load4(xs, i, live, even);
-    fl_store4(ys, i, live, even, fl_each4(v, [&](float e) { return value(kind, e); }));
+    fl_store4(ys, i, live, even, fl_each4(v, [&](float e) { return fl_act_value(kind, e); }));
   }
 }
 
@@ -79,7 +48,7 @@ static FL_KERNEL_BOUNDS(THREADS, 4) void act_bwd_vec4(fl_rows rows, fl_act kind,
     if (i >= live) return;
     float4 s = fl_load4(was, i, live, even), g = fl_load4(dys, i, live, even);
     fl_store4(dxs, i, live, even,
-              fl_each4(s, g, [&](float e, float f) { return f * slope(kind, e); }));
+              fl_each4(s, g, [&](float e, float f) { return f * fl_act_slope(kind, e); }));
   }
 }
 

@@ -110,9 +110,9 @@ static __device__ __forceinline__ void next_stage(const fl_conv &s, fl_tap *at) 
  * WM x WN warps, each of 16*MT x 8*NT results; V floats are copied at once. Blocks: tiles, channels
  * fastest, by lanes. */
 template <fl_precision P, int WM, int WN, int MT, int NT, int V>
-static FL_KERNEL_BOUNDS(THREADS, WM == 2 ? fl_resident(P) : 2) void conv_implicit_gemm(fl_conv s,
-                                                                                       fl_rows rows,
-                                                                                       operands o) {
+static FL_KERNEL_BOUNDS(THREADS, WM == 2 ? fl_blocks_resident(P)
+                                         : 2) void conv_implicit_gemm(fl_conv s, fl_rows rows,
+                                                                      operands o) {
   block_place<WM, WN, MT, NT> my(s, rows);
   constexpr int M = my.M, N = my.N, stage = (M + N) * FL_DEPTH;
   FL_SHARED_DYNAMIC(float, shared);
@@ -194,8 +194,9 @@ static __device__ __forceinline__ void round_stack(int pixels, float *tile) {
  * cover is copied once for every 32 channels, and each tap reads it at its own shift; only filters
  * stream. The sums are the general kernel's, so which of the two runs changes no bit. */
 template <fl_precision P, int WM, int WN, int MT, int NT>
-static FL_KERNEL_BOUNDS(THREADS, fl_resident(P)) void conv_stacked_gemm(fl_conv s, fl_rows rows,
-                                                                        operands o, stack v) {
+static FL_KERNEL_BOUNDS(THREADS,
+                        fl_blocks_resident(P)) void conv_stacked_gemm(fl_conv s, fl_rows rows,
+                                                                      operands o, stack v) {
   block_place<WM, WN, MT, NT> my(s, rows);
   constexpr int M = my.M, N = my.N;
   FL_SHARED_DYNAMIC(float, shared);

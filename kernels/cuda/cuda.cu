@@ -62,4 +62,5 @@ extern "C" const fl_ops fl_cuda_ops = {
     fl_cuda_gather64,
     fl_cuda_spread,
     fl_cuda_energy,
+    fl_cuda_resident,
 };

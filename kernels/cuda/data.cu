@@ -1,7 +1,6 @@
 #include <math.h>
 
-#include "block.h"
-#include "cuda.h"
+#include "rows.h"
 
 enum { THREADS = 256, CHANNELS = 128 }; /* channels of one launch of gather */
 
@@ -10,26 +9,6 @@ typedef struct part {
   int first, n;
   float shift[CHANNELS], scale[CHANNELS];
 } part;
-
-/* How one row is cut out of its padded image: offsets of the cut, -crop .. crop, and the flip. */
-typedef struct cut {
-  int down, right;
-  bool flip;
-} cut;
-
-static __device__ inline int offset(uint32_t word, int crop) {
-  return (int)((uint64_t)word * (uint32_t)(2 * crop + 1) >> 32) - crop;
-}
-
-static __device__ inline cut draw_cut(const fl_source *source, const fl_key *key, int row) {
-  cut drawn = {0, 0, false};
-  if (source->crop == 0 && !source->flip) return drawn;
-  fl_words words = fl_rng_block(key, (uint32_t)row);
-  drawn.down = offset(words.v[0], source->crop);
-  drawn.right = offset(words.v[1], source->crop);
-  drawn.flip = source->flip && (words.v[2] & 1);
-  return drawn;
-}
 
 /* Channel k of the part at (h, w) of the scaled image, which is 0 around its edges. */
 static __device__ inline float pixel(const fl_source *source, const part *part, int64_t example,
@@ -52,7 +31,7 @@ static FL_KERNEL_BOUNDS(THREADS, 4) void gather_rows(fl_rows rows, int B, fl_sou
   int64_t example = live ? index[lane * index_stride + row] : -1;
   float *image = fl_lane_out(x, lane) + (int64_t)row * s.height * s.width * s.channels;
   fl_key key = fl_keys_at(&keys, lane);
-  cut cut = draw_cut(&source, &key, row);
+  fl_cut cut = fl_draw_cut(&source, &key, row);
   for (int i = threadIdx.x; i < s.height * s.width * part.n; i += THREADS) {
     int k = i % part.n, at = i / part.n, h = at / s.width, w = at % s.width;
     int column = cut.flip ? s.width - 1 - w : w;

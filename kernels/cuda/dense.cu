@@ -79,7 +79,8 @@ static __device__ __forceinline__ float *sums_of(const forward &f, int lane, int
 /* Sums of a tile of outputs over one share of the inputs. Blocks: tiles, then shares; products;
  * tiles of rows. */
 template <fl_precision P, int MT, int NT>
-static FL_KERNEL_BOUNDS(THREADS, fl_resident(P)) void dense_fwd_by_rows(forward f, fl_rows rows) {
+static FL_KERNEL_BOUNDS(THREADS, fl_blocks_resident(P)) void dense_fwd_by_rows(forward f,
+                                                                               fl_rows rows) {
   constexpr int M = 16 * MT * WARPS, N = 8 * NT, stage = (M + N) * FL_DEPTH;
   FL_SHARED_DYNAMIC(float, shared);
   FL_SHARED(const float *, from, [N]);
@@ -275,8 +276,9 @@ static __device__ __forceinline__ void write_results(const float (&acc)[MT][NT][
 /* out[n, i] for WIDE inputs i and 8*NT columns n: the rows of dx, or (SUMS) the outputs of gw, to
  * which scale times the product is added. Blocks: tiles of inputs; products; tiles of columns. */
 template <fl_precision P, int NT, bool SUMS>
-static FL_KERNEL_BOUNDS(THREADS, fl_resident(P)) void dense_bwd_by_columns(backward f, fl_rows rows,
-                                                                           fl_factors scale) {
+static FL_KERNEL_BOUNDS(THREADS,
+                        fl_blocks_resident(P)) void dense_bwd_by_columns(backward f, fl_rows rows,
+                                                                         fl_factors scale) {
   constexpr int MT = 2, N = 8 * NT, W = N < 32 ? 32 : N, stage = (WIDE + W) * FL_DEPTH;
   FL_SHARED_DYNAMIC(float, shared);
   FL_SHARED(const float *, from, [N]);

@@ -54,9 +54,9 @@ static __device__ __forceinline__ void add_pair(int64_t *to, int left, int64_t f
 
 /* Blocks: tiles of WIDE inputs; tiles of COLUMNS outputs. */
 template <fl_precision P>
-static FL_KERNEL_BOUNDS(THREADS, fl_resident(P)) void product_mix_by_columns(history f,
-                                                                             fl_rows rows,
-                                                                             fl_mixing m) {
+static FL_KERNEL_BOUNDS(THREADS, fl_blocks_resident(P)) void product_mix_by_columns(history f,
+                                                                                    fl_rows rows,
+                                                                                    fl_mixing m) {
   constexpr int MT = 2, NT = COLUMNS / 8, stage = (WIDE + COLUMNS) * FL_DEPTH;
   FL_SHARED_DYNAMIC(float, shared);
   int first = (int)blockIdx.x * WIDE, column = (int)blockIdx.y * COLUMNS, stages = 0;

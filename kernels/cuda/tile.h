@@ -49,7 +49,7 @@ static inline fl_status fl_by_precision(const fl_dev *d, Go go) {
 }
 
 /* Blocks of 128 threads that a multiprocessor should hold: three products need more registers. */
-static constexpr int fl_resident(fl_precision p) { return p == FL_MATH_TF32X3 ? 2 : 3; }
+static constexpr int fl_blocks_resident(fl_precision p) { return p == FL_MATH_TF32X3 ? 2 : 3; }
 
 enum {
   FL_DEPTH = 32, /* of one pipeline stage */
