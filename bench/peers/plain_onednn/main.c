@@ -1,7 +1,8 @@
 /* Workload a1 as one would write it plainly in C on oneDNN: the clients of a round one after
  * another on each core, every layer for itself, none fused with another.
  *
- *   plain_onednn FOLDER [--rounds R] [--threads T] [--dropout F] [--weights-out FILE]
+ *   plain_onednn FOLDER [--rounds R] [--threads T] [--device cpu] [--dropout F]
+ *                [--weights-out FILE]
  *
  * FOLDER is what `fedlane bench export --workload a1 --to FOLDER` wrote. One JSON line comes out,
  * as from the other peers: the first round warms up and is timed apart. F multiplies the dropout
@@ -74,8 +75,8 @@ static void options_read(options *o, work *work, int argc, char **argv) {
       o->dropout = strtof(value, NULL);
     else if (!strcmp(name, "--weights-out"))
       o->weights_out = value;
-    else
-      die("%s is not an option", name);
+    else if (strcmp(name, "--device") != 0 || strcmp(value, "cpu") != 0)
+      die("%s %s is not an option", name, value);
   }
   if (!o->folder) die("it needs the folder that fedlane bench export wrote");
   if (o->threads < 1 || o->threads > 1024) die("--threads must be 1 to 1024");
