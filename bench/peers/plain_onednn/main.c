@@ -25,9 +25,11 @@ static void train_round(const work *work, net *const *nets, int threads, int rou
     memset(net_tally(t)->sum, 0, WEIGHTS * sizeof(float));
 #pragma omp for schedule(dynamic, 1)
     for (int i = 0; i < work->cohort; i++) net_train(t, work, order + i * work->share);
-    for (int k = 0; k < threads; k++)
+    for (int k = 0; k < threads; k++) {
+      const float *sum = net_tally(nets[k])->sum;
 #pragma omp for schedule(static)
-      for (int i = 0; i < WEIGHTS; i++) work->w[i] += net_tally(nets[k])->sum[i];
+      for (int i = 0; i < WEIGHTS; i++) work->w[i] += sum[i];
+    }
   }
 }
 

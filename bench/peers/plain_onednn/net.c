@@ -274,6 +274,8 @@ net *net_new(int rows, bool train, float dropout, uint32_t seed) {
   t->conv1 = conv_new(t, FORWARD, shape1, t->x.m, w1, t->y1.m);
   t->conv2 = conv_new(t, FORWARD, shape2, t->y1.m, w2, t->y2.m);
   t->flatten = reorder(t->engine, t->pooled.m, t->flat.m);
+  t->tally.kernel[CONV1] = t->conv1.name;
+  t->tally.kernel[CONV2] = t->conv2.name;
   if (!train) return t;
   t->dw = floats(CONVS);
   t->tally.sum = floats(WEIGHTS);
@@ -291,6 +293,9 @@ net *net_new(int rows, bool train, float dropout, uint32_t seed) {
   t->weights2 = conv_new(t, BACK_WEIGHTS, shape2, t->y1.m, dw2, t->dy2.m);
   t->data2 = conv_new(t, BACK_DATA, shape2, t->dy1.m, w2, t->dy2.m);
   t->unflatten = reorder(t->engine, t->dflat.m, t->dpooled.m);
+  t->tally.kernel[WEIGHTS2] = t->weights2.name;
+  t->tally.kernel[DATA2] = t->data2.name;
+  t->tally.kernel[WEIGHTS1] = t->weights1.name;
   return t;
 }
 
@@ -473,14 +478,7 @@ void net_test(net *t, const work *work, int64_t first) {
   forward(t);
 }
 
-tally *net_tally(net *t) {
-  t->tally.kernel[CONV1] = t->conv1.name;
-  t->tally.kernel[CONV2] = t->conv2.name;
-  t->tally.kernel[WEIGHTS2] = t->weights2.name;
-  t->tally.kernel[DATA2] = t->data2.name;
-  t->tally.kernel[WEIGHTS1] = t->weights1.name;
-  return &t->tally;
-}
+tally *net_tally(net *t) { return &t->tally; }
 
 const char *net_version(void) {
   static char text[32];
