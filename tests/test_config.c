@@ -42,7 +42,7 @@ static void what_is_left_out_has_its_default(void) {
   CU_ASSERT(c->train.batch == 20 && c->train.lr == 0.05 && c->train.lr_decay == 1);
   CU_ASSERT(c->train.weight_decay == 0 && c->train.momentum == 0 && c->train.clip_norm == 0);
   CU_ASSERT(c->train.loss == FL_LOSS_AUTO && c->train.huber_delta == 1 && c->server.lr == 0);
-  CU_ASSERT(c->eval.every == 5 && c->eval.batch == 250 && !c->eval.clients);
+  CU_ASSERT(c->eval.every == 5 && c->eval.batch == 50 && !c->eval.clients);
   CU_ASSERT(c->checkpoint.every == 10);
   fl_rig_same(c->model_args.weights, "");
   fl_rig_same(c->algorithm.record->name, "fedavg");

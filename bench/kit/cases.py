@@ -67,6 +67,8 @@ def settings_of(peer: str, convolutional: bool, cores: int) -> list[Row]:
         kinds = [{"threads": cores, "chunk": chunk} for chunk in (0, 10, 1)]
         convs = ("direct", "slices") if peer == "torch_vmap" else ("slices", "direct")
         return [k | {"conv": c} for k in kinds for c in convs] if convolutional else kinds
+    if peer == "plain_onednn":
+        return [{"threads": cores}]
     if peer == "fedjax":
         return [{"conv": c} for c in ("direct", "slices")] if convolutional else [{}]
     return spread if peer == "torch_loop" else [{"threads": cores}, {"threads": 1}]

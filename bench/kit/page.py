@@ -84,7 +84,7 @@ HEAD = """# Benchmarks
 
 This page is made by `bench/publish` from the files in `bench/results/`; do not edit it. To repeat the figures:
 
-    bench/peers/setup
+    bench/peers/setup && cmake --preset release && ninja -C build/release fedlane_program plain_onednn
     bench/compare a1 a2 a5 a8 mlp startup memory population
 
 All systems read the same data, start from the same weights and train the same clients in the same order; they run one after
