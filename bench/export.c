@@ -71,20 +71,13 @@ done:
   return status;
 }
 
-/* The rows that one client visits in a round. The keys are those of deal_examples in
- * engine/lanes.c; the test of bench/compare sees it when the two differ. */
+/* The rows that one client visits in a round. */
 static int64_t visit(const export *e, int round, uint32_t client, uint32_t nth, int32_t *to) {
   const fl_population *p = &e->run->people;
   int32_t n = fl_run_examples(e->run, client);
   for (int epoch = 0; epoch < e->run->schedule.epochs; epoch++, to += n) {
-    fl_rng rng = fl_rng_open((fl_key){.seed = (uint32_t)e->run->config->general.seed,
-                                      .purpose = FL_FOR_SHUFFLE,
-                                      .round = (uint32_t)round,
-                                      .client = client,
-                                      .nth = nth,
-                                      .step = (uint32_t)epoch});
     for (int32_t k = 0; k < n; k++) to[k] = (int32_t)(p->offset[client] + k);
-    fl_rng_shuffle(&rng, to, n);
+    fl_cohort_shuffle(e->run, round, client, nth, epoch, n, to);
   }
   return (int64_t)n * e->run->schedule.epochs;
 }

@@ -92,6 +92,17 @@ static void share_out(fl_cohort *c) {
   }
 }
 
+void fl_cohort_shuffle(const fedlane_run *run, int round, uint32_t client, uint32_t nth, int epoch,
+                       int32_t n, int32_t *example) {
+  fl_rng rng = fl_rng_open((fl_key){.seed = (uint32_t)run->config->general.seed,
+                                    .purpose = FL_FOR_SHUFFLE,
+                                    .round = (uint32_t)round,
+                                    .client = client,
+                                    .nth = nth,
+                                    .step = (uint32_t)epoch});
+  fl_rng_shuffle(&rng, example, n);
+}
+
 fl_status fl_cohort_draw(fedlane_run *run) {
   fl_cohort *c = &run->cohort;
   const fl_sampler *sampler = (const fl_sampler *)run->config->sampler.record;

@@ -47,17 +47,10 @@ static void deal_examples(const fedlane_run *run, fl_station *s, int lane) {
   const fl_lanes *l = &s->lanes;
   const fl_schedule *plan = &run->schedule;
   int32_t n = l->n_example[lane], a_epoch = s->n_piece[lane] / plan->epochs;
-  const int32_t *own = run->people.index + run->people.offset[l->client[lane]];
   int32_t *to = s->index_host + (lane - s->first) * s->index_stride;
   for (int e = 0; e < plan->epochs; e++, to += (int64_t)a_epoch * plan->batch) {
-    fl_rng rng = fl_rng_open((fl_key){.seed = (uint32_t)run->config->general.seed,
-                                      .purpose = FL_FOR_SHUFFLE,
-                                      .round = (uint32_t)run->round + 1,
-                                      .client = l->client[lane],
-                                      .nth = l->nth[lane],
-                                      .step = (uint32_t)e});
-    memcpy(to, own, (size_t)n * sizeof *to);
-    fl_rng_shuffle(&rng, to, n);
+    memcpy(to, run->people.index + run->people.offset[l->client[lane]], (size_t)n * sizeof *to);
+    fl_cohort_shuffle(run, run->round + 1, l->client[lane], l->nth[lane], e, n, to);
     memset(to + n, 0, ((size_t)a_epoch * (size_t)plan->batch - (size_t)n) * sizeof *to);
   }
 }

@@ -178,6 +178,9 @@ fl_status fl_round(fedlane_run *run, fedlane_metrics *metrics);
 fl_status fl_cohort_open(fedlane_run *run);
 void fl_cohort_close(fl_cohort *cohort);
 fl_status fl_cohort_draw(fedlane_run *run);
+/* Puts the n examples of a client into the order of one epoch (from 0) of a round (from 1). */
+void fl_cohort_shuffle(const fedlane_run *run, int round, uint32_t client, uint32_t nth, int epoch,
+                       int32_t n, int32_t *example);
 /* The next at most `most` clients for a station: returns how many, *first is the place of the
  * first.
  */
@@ -240,8 +243,8 @@ uint64_t fl_recording_key(const fedlane_run *run, const fl_station *station, int
 double fl_run_joules(const fedlane_run *run);
 /* Fills in gflops and gbytes_per_second, from examples, steps and seconds. */
 void fl_run_rates(const fedlane_run *run, fedlane_metrics *metrics);
-/* One forward and backward pass of the call's first `live` lanes, and the steps it completes. w: the
- * weights that they read: their own, or, while these are still equal, the round's. */
+/* One forward and backward pass of the call's first `live` lanes, and the steps it completes. w:
+ * the weights that they read: their own, or, while these are still equal, the round's. */
 fl_status fl_train_piece(fedlane_run *run, fl_station *station, int live, int piece, fl_cspan w);
 /* resident.c: OK when the devices can take all local epochs in one launch (ops.h, `resident`); else
  * UNSUPPORTED and why not. The model, the schedule and the devices decide, not the lanes. */
