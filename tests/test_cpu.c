@@ -147,11 +147,11 @@ static void winograd_agrees_with_onednn(void) {
     float *gb = calloc(64, sizeof *gb);
     fl_nn_conv *conv = NULL;
     CU_ASSERT_TRUE(fl_wino_fits(s));
-    fl_wino_fwd(d, IMAGES, s, x, w, bias, a);
+    fl_wino_fwd(d, IMAGES, s, x, w, bias, &(fl_after){0}, a);
     fl_nn_conv_get(d->nn, FL_PASS_FWD, IMAGES, true, s, &conv);
     fl_nn_conv_run(d->nn, conv, x, w, bias, b);
     CU_ASSERT(distance(ny, a, b) < 1e-5);
-    fl_wino_bwd_data(d, IMAGES, s, y, w, a);
+    fl_wino_bwd_data(d, IMAGES, s, y, w, &(fl_after){0}, a);
     fl_nn_conv_get(d->nn, FL_PASS_BWD_DATA, IMAGES, false, s, &conv);
     fl_nn_conv_run(d->nn, conv, b, w, NULL, y);
     CU_ASSERT(distance(nx, a, b) < 1e-5);

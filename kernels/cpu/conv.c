@@ -8,33 +8,71 @@ static fl_status library(fl_dev *d, fl_pass pass, int rows, const fl_window *s, 
   return fl_nn_conv_run(d->nn, conv, (float *)x, (float *)w, (float *)bias, (float *)y);
 }
 
-fl_status fl_cpu_conv_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x, fl_cspan w,
-                          fl_cspan bias, fl_span y) {
+/* The forward pass of one lane through oneDNN, and what is done to its output. Its own relu would
+ * lose a NaN. */
+static fl_status library_fwd(fl_dev *d, int rows, const fl_window *s, const float *x,
+                             const float *w, const float *bias, const fl_after *after, float *y) {
+  int64_t n = rows * fl_image_size(s->out);
+  void *whole = y; /* the convolution's output */
+  if (after->pool) FL_TRY(fl_cpu_scratch(d, n * (int64_t)sizeof(float), &whole));
+  FL_TRY(library(d, FL_PASS_FWD, rows, s, x, w, bias, whole));
+  if (after->pool) fl_cpu_pool_relu(rows, after->pool, whole, y, after->mask);
+  for (int64_t i = 0; after->relu && i < n; i++) y[i] = y[i] < 0 ? 0 : y[i];
+  return FEDLANE_OK;
+}
+
+/* All lanes; mask.at NULL: not wanted. */
+static fl_status forward(fl_dev *d, fl_batch b, const fl_window *s, bool relu,
+                         const fl_window *pool, fl_cspan x, fl_cspan w, fl_cspan bias, fl_span y,
+                         fl_span mask) {
+  bool wino = fl_wino_fits(s);
   for (int c = 0; c < b.C; c++) {
     int rows = fl_rows_used(b, c);
-    const float *xs = fl_lane(x, c), *ws = fl_lane(w, c);
     const float *biases = bias.at ? fl_lane(bias, c) : NULL;
+    fl_after after = {.relu = relu && !pool, .pool = pool};
+    if (mask.at) after.mask = (uint8_t *)fl_lane_out(mask, c);
     if (rows == 0) continue;
-    if (fl_wino_fits(s))
-      FL_TRY(fl_wino_fwd(d, rows, s, xs, ws, biases, fl_lane_out(y, c)));
-    else
-      FL_TRY(library(d, FL_PASS_FWD, rows, s, xs, ws, biases, fl_lane_out(y, c)));
+    FL_TRY((wino ? fl_wino_fwd : library_fwd)(d, rows, s, fl_lane(x, c), fl_lane(w, c), biases,
+                                              &after, fl_lane_out(y, c)));
+  }
+  return FEDLANE_OK;
+}
+
+fl_status fl_cpu_conv_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x, fl_cspan w,
+                          fl_cspan bias, fl_span y) {
+  return forward(d, b, s, false, NULL, x, w, bias, y, (fl_span){0});
+}
+
+fl_status fl_cpu_conv_relu_fwd(fl_dev *d, fl_batch b, const fl_window *s, const fl_window *pool,
+                               fl_cspan x, fl_cspan w, fl_cspan bias, fl_span y, fl_span mask) {
+  return forward(d, b, s, true, pool, x, w, bias, y, mask);
+}
+
+static fl_status library_bwd_data(fl_dev *d, int rows, const fl_window *s, const float *dy,
+                                  const float *w, const fl_after *after, float *dx) {
+  int64_t n = rows * fl_image_size(s->in);
+  FL_TRY(library(d, FL_PASS_BWD_DATA, rows, s, dx, w, NULL, dy));
+  for (int64_t i = 0; after->gate && i < n; i++) dx[i] = after->gate[i] > 0 ? dx[i] : 0;
+  return FEDLANE_OK;
+}
+
+/* x.at NULL: no relu before the convolution. */
+fl_status fl_cpu_conv_bwd_data_relu(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan dy,
+                                    fl_cspan w, fl_cspan x, fl_span dx) {
+  bool wino = fl_wino_fits(s);
+  for (int c = 0; c < b.C; c++) {
+    int rows = fl_rows_used(b, c);
+    fl_after after = {.gate = x.at ? fl_lane(x, c) : NULL};
+    if (rows == 0) continue;
+    FL_TRY((wino ? fl_wino_bwd_data : library_bwd_data)(d, rows, s, fl_lane(dy, c), fl_lane(w, c),
+                                                        &after, fl_lane_out(dx, c)));
   }
   return FEDLANE_OK;
 }
 
 fl_status fl_cpu_conv_bwd_data(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan dy, fl_cspan w,
                                fl_span dx) {
-  for (int c = 0; c < b.C; c++) {
-    int rows = fl_rows_used(b, c);
-    const float *dys = fl_lane(dy, c), *ws = fl_lane(w, c);
-    if (rows == 0) continue;
-    if (fl_wino_fits(s))
-      FL_TRY(fl_wino_bwd_data(d, rows, s, dys, ws, fl_lane_out(dx, c)));
-    else
-      FL_TRY(library(d, FL_PASS_BWD_DATA, rows, s, fl_lane_out(dx, c), ws, NULL, dys));
-  }
-  return FEDLANE_OK;
+  return fl_cpu_conv_bwd_data_relu(d, b, s, dy, w, (fl_cspan){0}, dx);
 }
 
 static void add_scaled(int64_t n, float factor, const float *restrict x, float *restrict y) {

@@ -110,6 +110,9 @@ fl_status fl_nn_gemm(int64_t m, int64_t n, int64_t k, float alpha, fl_matrix a, 
 void fl_cpu_dense_back(int rows, int64_t I, int64_t O, const float *x, const float *dy,
                        const float *w, float *dx, float scale, float *gw);
 
+/* pool.c: relu and the pooling of a block over images. mask NULL: not wanted. */
+void fl_cpu_pool_relu(int images, const fl_window *s, const float *x, float *y, uint8_t *mask);
+
 /* mix.c: total += llrint((double)x * factor) for n <= FL_CPU_TILE elements, a number that stays in
  * the first cache level. total is not x. */
 enum { FL_CPU_TILE = 1024 };
@@ -118,11 +121,18 @@ void fl_cpu_mix_tile(int n, const float *x, double factor, int64_t *total);
 /* winograd.c: 3x3 convolutions with stride 1 between vectors of 16 channels. */
 /* Whether the functions below take this window and are the fastest way. */
 bool fl_wino_fits(const fl_window *s);
+/* What is done to a convolution's output before it is written. */
+typedef struct fl_after {
+  bool relu;
+  const fl_window *pool; /* a relu and the pooling of a block (ops.h); NULL: none */
+  uint8_t *mask;         /* of that pooling; NULL: not wanted */
+  const float *gate;     /* without pooling: 0 is written where this is not positive; NULL: none */
+} fl_after;
 /* One lane of the conv slots. Errors: MEMORY. */
 fl_status fl_wino_fwd(fl_dev *d, int images, const fl_window *s, const float *x, const float *w,
-                      const float *bias, float *y);
+                      const float *bias, const fl_after *after, float *y);
 fl_status fl_wino_bwd_data(fl_dev *d, int images, const fl_window *s, const float *dy,
-                           const float *w, float *dx);
+                           const float *w, const fl_after *after, float *dx);
 fl_status fl_wino_bwd_weights(fl_dev *d, int images, const fl_window *s, const float *x,
                               const float *dy, float scale, float *gw, float *gbias);
 
@@ -160,6 +170,12 @@ fl_status fl_cpu_conv_bwd_data(fl_dev *d, fl_batch b, const fl_window *s, fl_csp
                                fl_span dx);
 fl_status fl_cpu_conv_bwd_weights(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x,
                                   fl_cspan dy, fl_coef scale, fl_span gw, fl_span gbias);
+fl_status fl_cpu_conv_relu_fwd(fl_dev *d, fl_batch b, const fl_window *s, const fl_window *pool,
+                               fl_cspan x, fl_cspan w, fl_cspan bias, fl_span y, fl_span mask);
+fl_status fl_cpu_conv_bwd_data_relu(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan dy,
+                                    fl_cspan w, fl_cspan x, fl_span dx);
+fl_status fl_cpu_pool_relu_bwd(fl_dev *d, fl_batch b, const fl_window *pool, fl_cspan mask,
+                               fl_cspan dy, fl_span dx);
 
 fl_status fl_cpu_pool_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_pooling kind, fl_cspan x,
                           fl_span y);

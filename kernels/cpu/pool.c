@@ -1,7 +1,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "cpu.h"
+#include "pool.h"
 
 /* One place of the window, for one row of output pixels: those in the range from .. to-1 see an
  * input pixel through it, output pixel v the pixel `shift + v * stride` of the plane. */
@@ -58,21 +58,19 @@ static tap tap_at(const plan *p, int row, int kw) {
  * that they become vector code without branches on the data. */
 enum { V = 16, AHEAD = 64 /* pixels */ };
 
-static inline float larger(float a, float b) { return a > b || a != a ? a : b; }
-
 static void max_fwd(const plan *p, tap t, const float *restrict x, float *restrict y) {
   int64_t stride = p->s->stride;
   const float *from = x + t.shift * p->beside;
   if (p->beside == 1) {
     FL_SIMD
-    for (int64_t v = t.from; v < t.to; v++) y[v] = larger(from[v * stride], y[v]);
+    for (int64_t v = t.from; v < t.to; v++) y[v] = fl_pool_larger(from[v * stride], y[v]);
     return;
   }
   for (int64_t v = t.from; v < t.to; v++) {
     const float *in = from + v * stride * V;
     __builtin_prefetch(in + AHEAD * V);
     FL_SIMD
-    for (int k = 0; k < V; k++) y[v * V + k] = larger(in[k], y[v * V + k]);
+    for (int k = 0; k < V; k++) y[v * V + k] = fl_pool_larger(in[k], y[v * V + k]);
   }
 }
 
@@ -189,5 +187,73 @@ fl_status fl_cpu_pool_bwd(fl_dev *d, fl_batch b, const fl_window *s, fl_pooling 
                 fl_lane(dy, c) + row, to);
       }
     }
+  return FEDLANE_OK;
+}
+
+/* One row of windows of single planes. */
+static void windows1(int n, const float *restrict top, const float *restrict low, float *restrict y,
+                     uint8_t *restrict mask) {
+  FL_SIMD
+  for (int v = 0; v < n; v++) {
+    int32_t place;
+    y[v] = fl_pool_relu(top[2 * v], top[2 * v + 1], low[2 * v], low[2 * v + 1], &place);
+    if (mask) mask[v] = (uint8_t)place;
+  }
+}
+
+void fl_cpu_pool_relu(int images, const fl_window *s, const float *x, float *y, uint8_t *mask) {
+  int beside = fl_beside(s->in.channels);
+  int64_t line = (int64_t)s->in.width * beside, row = (int64_t)s->out.width * beside;
+  for (int64_t g = 0; g < (int64_t)images * s->in.channels / beside; g++)
+    for (int h = 0; h < s->out.height; h++, y += row, mask += mask ? row : 0) {
+      const float *top = x + (g * s->in.height + 2 * h) * line;
+      if (beside == 16)
+        fl_pool_relu16(s->out.width, top, top + line, y, mask);
+      else
+        windows1(s->out.width, top, top + line, y, mask);
+    }
+}
+
+/* Two lines of gradients from one row of windows; pixels past the last window get 0. */
+static void lines_bwd(const fl_window *s, int beside, const uint8_t *restrict mask,
+                      const float *restrict dy, float *restrict top, float *restrict low) {
+  int64_t pooled = 2 * (int64_t)s->out.width * beside, line = (int64_t)s->in.width * beside;
+  if (beside == 1) {
+    FL_SIMD
+    for (int64_t v = 0; v < s->out.width; v++) {
+      top[2 * v] = mask[v] == 0 ? dy[v] : 0;
+      top[2 * v + 1] = mask[v] == 1 ? dy[v] : 0;
+      low[2 * v] = mask[v] == 2 ? dy[v] : 0;
+      low[2 * v + 1] = mask[v] == 3 ? dy[v] : 0;
+    }
+  } else {
+    for (int64_t v = 0; v < s->out.width; v++)
+      for (int i = 0; i < 4; i++) {
+        float *to = (i < 2 ? top : low) + (2 * v + i % 2) * V;
+        FL_SIMD
+        for (int k = 0; k < V; k++) to[k] = mask[v * V + k] == i ? dy[v * V + k] : 0;
+      }
+  }
+  memset(top + pooled, 0, (size_t)(line - pooled) * sizeof(float));
+  memset(low + pooled, 0, (size_t)(line - pooled) * sizeof(float));
+}
+
+fl_status fl_cpu_pool_relu_bwd(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan mask,
+                               fl_cspan dy, fl_span dx) {
+  (void)d;
+  int beside = fl_beside(s->in.channels);
+  int64_t line = (int64_t)s->in.width * beside, row = (int64_t)s->out.width * beside;
+  int64_t rest = s->in.height - 2 * (int64_t)s->out.height; /* lines below the last window */
+  for (int c = 0; c < b.C; c++) {
+    const uint8_t *places = (const uint8_t *)fl_lane(mask, c);
+    const float *from = fl_lane(dy, c);
+    float *to = fl_lane_out(dx, c);
+    for (int64_t g = 0; g < (int64_t)fl_rows_used(b, c) * s->in.channels / beside; g++) {
+      for (int h = 0; h < s->out.height; h++, places += row, from += row, to += 2 * line)
+        lines_bwd(s, beside, places, from, to, to + line);
+      memset(to, 0, (size_t)(rest * line) * sizeof(float));
+      to += rest * line;
+    }
+  }
   return FEDLANE_OK;
 }

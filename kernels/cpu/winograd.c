@@ -6,7 +6,7 @@
  * vectors of 16 and every transform works on such vectors. */
 #include <string.h>
 
-#include "cpu.h"
+#include "pool.h"
 
 enum {
   SPOTS = 36,
@@ -210,21 +210,45 @@ static void spots_to(const grid *g, int64_t first, int64_t n, const float *y) {
   }
 }
 
+/* One patch, 4x4 pixels of 16 channels, as it is to be written. */
+static void patch_write(fl_image s, place p, const float *patch, const float *gate, float *y) {
+  for (int i = 0; i < 4 && p.top + i < s.height; i++)
+    for (int j = 0; j < 4 && p.left + j < s.width; j++) {
+      const float *from = patch + (i * 4 + j) * 16;
+      int64_t at = ((int64_t)(p.top + i) * s.width + p.left + j) * 16;
+      FL_SIMD
+      for (int k = 0; k < 16; k++) y[at + k] = !gate || gate[at + k] > 0 ? from[k] : 0;
+    }
+}
+
+/* The same of what pooling leaves of it, up to 2x2 pixels. */
+static void patch_pool(fl_image s, place p, const float *patch, uint8_t *mask, float *y) {
+  int top = p.top / 2, left = p.left / 2, n = s.width - left < 2 ? s.width - left : 2;
+  for (int i = 0; i < 2 && top + i < s.height; i++) {
+    int64_t at = ((int64_t)(top + i) * s.width + left) * 16;
+    const float *from = patch + i * 8 * 16;
+    fl_pool_relu16(n, from, from + 4 * 16, y + at, mask ? mask + at : NULL);
+  }
+}
+
 /* Writes n patches from their spots; bias NULL: none. */
-static void pixels_to(const grid *g, int64_t first, int64_t n, const float *bias, float *y) {
-  fl_image s = g->to;
-  float out[16 * 16];
+static void pixels_to(const grid *g, int64_t first, int64_t n, const float *bias,
+                      const fl_after *after, float *y) {
+  fl_image s = after->pool ? after->pool->out : g->to;
+  _Alignas(64) float out[16 * 16];
   for (int64_t t = 0; t < n; t++) {
     place p = place_of(g, first + t);
     for (int k = 0; k < s.channels; k += 16) {
-      float *to = y + p.image * fl_image_size(s) + (int64_t)k * s.height * s.width;
+      int64_t at = p.image * fl_image_size(s) + (int64_t)k * s.height * s.width;
       fl_v16 shift = bias ? *(const fl_v16 *)(bias + k) : ALL(0);
       both_ways(pixels4, 6, 4, g->spots_to + t * s.channels + k, 6 * g->plane_to, g->plane_to, out,
                 4 * 16, 16);
-      for (int i = 0; i < 4 && p.top + i < s.height; i++)
-        for (int j = 0; j < 4 && p.left + j < s.width; j++)
-          *(fl_v16 *)(to + ((int64_t)(p.top + i) * s.width + p.left + j) * 16) =
-              *(fl_v16 *)(out + (i * 4 + j) * 16) + shift;
+      for (int i = 0; i < 16; i++) *(fl_v16 *)(out + i * 16) += shift;
+      for (int i = 0; after->relu && i < 16 * 16; i++) out[i] = out[i] < 0 ? 0 : out[i];
+      if (after->pool)
+        patch_pool(s, p, out, after->mask ? after->mask + at : NULL, y + at);
+      else
+        patch_write(s, p, out, after->gate ? after->gate + at : NULL, y + at);
     }
   }
 }
@@ -289,7 +313,8 @@ static void products(bool add, int64_t rows, int64_t n, int64_t depth, const flo
     product(1, add, depth, a + r * a_row, a_row, a_step, b + v, n, c + r * n + v);
 }
 
-static void forward(const grid *g, const float *x, const float *bias, float *y) {
+static void forward(const grid *g, const float *x, const float *bias, const fl_after *after,
+                    float *y) {
   int64_t from = g->from.channels, to = g->to.channels;
   for (int64_t first = 0; first < g->patches; first += g->all) {
     int64_t n = g->patches - first < g->all ? g->patches - first : g->all;
@@ -297,25 +322,25 @@ static void forward(const grid *g, const float *x, const float *bias, float *y) 
     for (int i = 0; i < SPOTS; i++)
       products(false, n, to, from, g->spots_from + i * g->plane_from, from, 1,
                g->spots_w + i * g->plane_w, g->spots_to + i * g->plane_to);
-    pixels_to(g, first, n, bias, y);
+    pixels_to(g, first, n, bias, after, y);
   }
 }
 
 fl_status fl_wino_fwd(fl_dev *d, int images, const fl_window *s, const float *x, const float *w,
-                      const float *bias, float *y) {
+                      const float *bias, const fl_after *after, float *y) {
   grid g;
   FL_TRY(grid_make(d, images, s->in, s->out, s->pad, &g));
   spots_w(&g, (kernels){9, (int64_t)s->in.channels * 9, false}, w);
-  forward(&g, x, bias, y);
+  forward(&g, x, bias, after, y);
   return FEDLANE_OK;
 }
 
 fl_status fl_wino_bwd_data(fl_dev *d, int images, const fl_window *s, const float *dy,
-                           const float *w, float *dx) {
+                           const float *w, const fl_after *after, float *dx) {
   grid g;
   FL_TRY(grid_make(d, images, s->out, s->in, 2 - s->pad, &g));
   spots_w(&g, (kernels){(int64_t)s->in.channels * 9, 9, true}, w);
-  forward(&g, dy, NULL, dx);
+  forward(&g, dy, NULL, after, dx);
   return FEDLANE_OK;
 }
 
