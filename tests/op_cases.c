@@ -413,6 +413,7 @@ const fl_op_case fl_op_case_list[] = {
      .tolerance = 1e-6},
     {.name = "dropout 0", .run = fl_run_dropout, .C = 7, .B = 4, .I = 20},
     {.name = "flatten", .run = fl_run_flatten, .C = 7, .B = 3, .window = {.in = {5, 7, 3}}},
+    {.name = "flatten 32x6x7", .run = fl_run_flatten, .C = 3, .B = 3, .window = {.in = {32, 6, 7}}},
 
     {.name = "cross-entropy of 10",
      .run = fl_run_xent,

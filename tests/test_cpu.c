@@ -166,6 +166,26 @@ static void winograd_agrees_with_onednn(void) {
   fl_cpu_ops.close(&d);
 }
 
+/* In every place of a window, of vectors of channels and of planes. */
+static void a_nan_travels_through_a_block(void) {
+  const int channels[] = {16, 3};
+  for (int i = 0; i < FL_COUNT(channels); i++)
+    for (int place = 0; place < 4; place++) {
+      fl_image in = {channels[i], 2, 2}, out = {channels[i], 1, 1};
+      fl_window s = {in, out, 2, 2, 0};
+      float x[16 * 4], y[16];
+      uint8_t mask[16];
+      for (int k = 0; k < 16 * 4; k++) x[k] = 1;
+      for (int k = 0; k < channels[i]; k++)
+        x[fl_beside(channels[i]) == 16 ? place * 16 + k : k * 4 + place] = NAN;
+      fl_cpu_pool_relu(1, &s, x, y, mask);
+      for (int k = 0; k < channels[i]; k++) {
+        CU_ASSERT(isnan(y[k]));
+        CU_ASSERT_EQUAL(mask[k], 4);
+      }
+    }
+}
+
 /* Rows, columns and outputs that fill no tile, and more rows than a chunk. */
 static void dense_has_no_edges(void) {
   const int shape[][3] = {{1, 1, 1}, {4, 17, 3}, {5, 513, 4}, {41, 1030, 9}};
@@ -257,6 +277,7 @@ static const fl_test tests[] = {
     {"threads do not change bits", threads_do_not_change_bits},
     {"four batch sizes are enough", four_batch_sizes_are_enough},
     {"winograd agrees with onednn", winograd_agrees_with_onednn},
+    {"a NaN travels through a block", a_nan_travels_through_a_block},
     {"dense has no edges", dense_has_no_edges},
     {"dense goes back at once", dense_goes_back_at_once},
     {"words are the stream", words_are_the_stream},

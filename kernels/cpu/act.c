@@ -97,15 +97,45 @@ fl_status fl_cpu_dropout(fl_dev *d, fl_batch b, int64_t n, float p, const fl_dra
   return FEDLANE_OK;
 }
 
+/* Step S of turning 16 x 16 floats over their diagonal: of each pair of rows that are S apart, the
+ * blocks of S columns beside the diagonal change places. S = 1, 2, 4 and 8 turn the whole. */
+#define UPPER(S, i) ((i) & (S) ? 16 + (i) - (S) : (i))
+#define LOWER(S, i) ((i) & (S) ? 16 + (i) : (i) + (S))
+#define FOUR(F, S, i) F(S, i), F(S, (i) + 1), F(S, (i) + 2), F(S, (i) + 3)
+#define PICK(F, S, a, b) \
+  __builtin_shufflevector(a, b, FOUR(F, S, 0), FOUR(F, S, 4), FOUR(F, S, 8), FOUR(F, S, 12))
+#define SWAP(S, v)                         \
+  for (int i = 0; i < 16; i++)             \
+    if (!(i & (S))) {                      \
+      fl_v16 a = (v)[i], b = (v)[i + (S)]; \
+      (v)[i] = PICK(UPPER, S, a, b);       \
+      (v)[i + (S)] = PICK(LOWER, S, a, b); \
+    }
+
+/* y[k, p] = x[p, k] for 16 x 16 floats in rows that are x_row and y_row apart. */
+static void turn_block(const float *x, int64_t x_row, float *y, int64_t y_row) {
+  fl_v16 v[16];
+  for (int i = 0; i < 16; i++) v[i] = *(const fl_v16 *)(x + i * x_row);
+  SWAP(1, v)
+  SWAP(2, v)
+  SWAP(4, v)
+  SWAP(8, v)
+  for (int i = 0; i < 16; i++) *(fl_v16 *)(y + i * y_row) = v[i];
+}
+
 /* Turns [pixels][16] into [16][pixels]. */
 static void spread(int64_t pixels, const float *restrict x, float *restrict y) {
-  for (int64_t p = 0; p < pixels; p++)
+  int64_t p = 0;
+  for (; p + 16 <= pixels; p += 16) turn_block(x + p * 16, 16, y + p, pixels);
+  for (; p < pixels; p++)
     for (int k = 0; k < 16; k++) y[k * pixels + p] = x[p * 16 + k];
 }
 
 /* Turns [16][pixels] into [pixels][16]. */
 static void collect(int64_t pixels, const float *restrict x, float *restrict y) {
-  for (int64_t p = 0; p < pixels; p++)
+  int64_t p = 0;
+  for (; p + 16 <= pixels; p += 16) turn_block(x + p, pixels, y + p * 16, 16);
+  for (; p < pixels; p++)
     for (int k = 0; k < 16; k++) y[p * 16 + k] = x[k * pixels + p];
 }
 

@@ -66,13 +66,17 @@ static inline int fl_beside(int channels) { return channels % 16 == 0 ? 16 : 1; 
 #define FL_SIMD _Pragma("omp simd")
 #endif
 
-/* c + a * b for vectors of 16 floats, rounded once where the processor can. */
+/* FL_MADD: c + a * b for vectors of 16 floats, rounded once where the processor can. FL_MUL32: the
+ * products of the lower halves of 8 integers with that of another. */
 typedef float fl_v16 __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint64_t fl_v8 __attribute__((vector_size(64), may_alias));
 #ifdef __AVX512F__
 #include <immintrin.h>
 #define FL_MADD(a, b, c) ((fl_v16)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
+#define FL_MUL32(a, b) ((fl_v8)_mm512_mul_epu32((__m512i)(a), _mm512_set1_epi64(b)))
 #else
 #define FL_MADD(a, b, c) ((a) * (b) + (c))
+#define FL_MUL32(a, b) (((a)&0xFFFFFFFFu) * (uint64_t)(b))
 #endif
 
 /* 16 blocks of a stream from block `first` on: words 4*first .. 4*first + 63. */

@@ -3,35 +3,42 @@
 
 #include "cpu.h"
 
-/* One round of fl_philox_round on N counters side by side. */
-enum { N = FL_WORDS / 4 };
+/* One round of fl_philox_round on 8 counters side by side, each word in the lower half of 64 bits;
+ * the upper halves hold anything. */
+static inline void turn(fl_v8 c[4], uint64_t k0, uint64_t k1) {
+  fl_v8 p0 = FL_MUL32(c[0], 0xD2511F53u), p1 = FL_MUL32(c[2], 0xCD9E8D57u);
+  c[0] = (p1 >> 32) ^ c[1] ^ k0;
+  c[2] = (p0 >> 32) ^ c[3] ^ k1;
+  c[1] = p1;
+  c[3] = p0;
+}
 
-static inline void turn(uint32_t c[4][N], uint32_t k0, uint32_t k1) {
-  FL_SIMD
-  for (int i = 0; i < N; i++) {
-    uint64_t p0 = (uint64_t)0xD2511F53u * c[0][i], p1 = (uint64_t)0xCD9E8D57u * c[2][i];
-    c[0][i] = (uint32_t)(p1 >> 32) ^ c[1][i] ^ k0;
-    c[2][i] = (uint32_t)(p0 >> 32) ^ c[3][i] ^ k1;
-    c[1][i] = (uint32_t)p1;
-    c[3][i] = (uint32_t)p0;
-  }
+/* The words of 8 blocks, in order; a pair of words is one integer with the second above. */
+static inline void words_of(const fl_v8 c[4], uint32_t *words) {
+  fl_v8 low = (c[0] & 0xFFFFFFFFu) | c[1] << 32, high = (c[2] & 0xFFFFFFFFu) | c[3] << 32;
+  fl_v8 first = __builtin_shufflevector(low, high, 0, 8, 1, 9, 2, 10, 3, 11);
+  fl_v8 second = __builtin_shufflevector(low, high, 4, 12, 5, 13, 6, 14, 7, 15);
+  memcpy(words, &first, sizeof first);
+  memcpy(words + 16, &second, sizeof second);
 }
 
 void fl_cpu_words(const fl_key *key, uint32_t first, uint32_t words[FL_WORDS]) {
-  uint32_t c[4][N], k0 = key->seed, k1 = key->purpose | key->nth << 8;
-  for (uint32_t i = 0; i < N; i++) {
-    c[0][i] = first + i;
-    c[1][i] = key->step | key->layer << 24;
-    c[2][i] = key->client;
-    c[3][i] = key->round;
+  enum { PARTS = FL_WORDS / 32 };
+  const fl_v8 zero = {0}, count = {0, 1, 2, 3, 4, 5, 6, 7};
+  fl_v8 c[PARTS][4];
+  uint32_t k0 = key->seed, k1 = key->purpose | key->nth << 8;
+  for (uint32_t i = 0; i < PARTS; i++) {
+    c[i][0] = count + (first + 8 * i);
+    c[i][1] = zero + (key->step | key->layer << 24);
+    c[i][2] = zero + key->client;
+    c[i][3] = zero + key->round;
   }
   for (int i = 0; i < 10; i++) {
-    turn(c, k0, k1);
+    for (int part = 0; part < PARTS; part++) turn(c[part], k0, k1);
     k0 += 0x9E3779B9u;
     k1 += 0xBB67AE85u;
   }
-  for (int i = 0; i < N; i++)
-    for (int k = 0; k < 4; k++) words[4 * i + k] = c[k][i];
+  for (int i = 0; i < PARTS; i++) words_of(c[i], words + 32 * i);
 }
 
 /* How one image is cut out of its padded self: offsets -crop .. crop, and the flip. */
