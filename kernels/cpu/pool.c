@@ -190,14 +190,19 @@ fl_status fl_cpu_pool_bwd(fl_dev *d, fl_batch b, const fl_window *s, fl_pooling 
   return FEDLANE_OK;
 }
 
-/* One row of windows of single planes. */
-static void windows1(int n, const float *restrict top, const float *restrict low, float *restrict y,
-                     uint8_t *restrict mask) {
-  FL_SIMD
-  for (int v = 0; v < n; v++) {
-    int32_t place;
-    y[v] = fl_pool_relu(top[2 * v], top[2 * v + 1], low[2 * v], low[2 * v + 1], &place);
-    if (mask) mask[v] = (uint8_t)place;
+/* One row of windows of single planes, PART at a time. */
+enum { PART = 16 };
+
+static inline void windows1(int n, const float *restrict top, const float *restrict low,
+                            float *restrict y, uint8_t *restrict mask) {
+  for (int at = 0; at < n; at += PART) {
+    int32_t place[PART];
+    int m = n - at < PART ? n - at : PART;
+    const float *a = top + 2 * at, *b = low + 2 * at;
+    FL_SIMD
+    for (int v = 0; v < m; v++)
+      y[at + v] = fl_pool_relu(a[2 * v], a[2 * v + 1], b[2 * v], b[2 * v + 1], &place[v]);
+    for (int v = 0; v < (mask ? m : 0); v++) mask[at + v] = (uint8_t)place[v];
   }
 }
 
@@ -214,28 +219,25 @@ void fl_cpu_pool_relu(int images, const fl_window *s, const float *x, float *y, 
     }
 }
 
-/* Two lines of gradients from one row of windows; pixels past the last window get 0. */
+/* Two lines of gradients from one row of windows; pixels past the last window get 0. Places follow
+ * no pattern that a processor could guess, so nothing here branches on them. */
 static void lines_bwd(const fl_window *s, int beside, const uint8_t *restrict mask,
-                      const float *restrict dy, float *restrict top, float *restrict low) {
-  int64_t pooled = 2 * (int64_t)s->out.width * beside, line = (int64_t)s->in.width * beside;
-  if (beside == 1) {
-    FL_SIMD
-    for (int64_t v = 0; v < s->out.width; v++) {
-      top[2 * v] = mask[v] == 0 ? dy[v] : 0;
-      top[2 * v + 1] = mask[v] == 1 ? dy[v] : 0;
-      low[2 * v] = mask[v] == 2 ? dy[v] : 0;
-      low[2 * v + 1] = mask[v] == 3 ? dy[v] : 0;
-    }
-  } else {
-    for (int64_t v = 0; v < s->out.width; v++)
-      for (int i = 0; i < 4; i++) {
-        float *to = (i < 2 ? top : low) + (2 * v + i % 2) * V;
-        FL_SIMD
-        for (int k = 0; k < V; k++) to[k] = mask[v * V + k] == i ? dy[v * V + k] : 0;
-      }
+                      const float *restrict dy, float *restrict dx) {
+  int64_t line = (int64_t)s->in.width * beside;
+  if (beside == 1 || s->in.width > 2 * s->out.width)
+    memset(dx, 0, 2 * (size_t)line * sizeof(float));
+  for (int64_t v = 0; beside == 1 && v < s->out.width; v++) {
+    uint32_t bits, place = mask[v] & 3;
+    memcpy(&bits, &dy[v], sizeof bits);
+    bits &= 0u - (mask[v] < 4);
+    memcpy(&dx[place / 2 * line + 2 * v + place % 2], &bits, sizeof bits);
   }
-  memset(top + pooled, 0, (size_t)(line - pooled) * sizeof(float));
-  memset(low + pooled, 0, (size_t)(line - pooled) * sizeof(float));
+  for (int64_t v = 0; beside == V && v < s->out.width; v++)
+    for (int i = 0; i < 4; i++) {
+      float *to = dx + i / 2 * line + (2 * v + i % 2) * V;
+      FL_SIMD
+      for (int k = 0; k < V; k++) to[k] = mask[v * V + k] == i ? dy[v * V + k] : 0;
+    }
 }
 
 fl_status fl_cpu_pool_relu_bwd(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan mask,
@@ -250,7 +252,7 @@ fl_status fl_cpu_pool_relu_bwd(fl_dev *d, fl_batch b, const fl_window *s, fl_csp
     float *to = fl_lane_out(dx, c);
     for (int64_t g = 0; g < (int64_t)fl_rows_used(b, c) * s->in.channels / beside; g++) {
       for (int h = 0; h < s->out.height; h++, places += row, from += row, to += 2 * line)
-        lines_bwd(s, beside, places, from, to, to + line);
+        lines_bwd(s, beside, places, from, to);
       memset(to, 0, (size_t)(rest * line) * sizeof(float));
       to += rest * line;
     }
