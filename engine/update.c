@@ -40,15 +40,13 @@ static fl_status subtract(const fedlane_run *run, fl_station *s, fl_lanes *l) {
   fl_batch rows = all_rows(run, s, l->C);
   for (int i = 0; i < fl_model_parts(run->model); i++) {
     const fl_part *part = fl_model_part(run->model, i);
-    if (part->implicit && s->course.products) continue;
-    if (part->implicit) {
+    fl_cspan w0 = {l->w0.at + part->at, l->w0.stride};
+    if (!part->implicit)
+      FL_TRY(l->ops->axpby(l->dev, l->C, part->n, fl_all(-1), w0, fl_all(1),
+                           fl_part_of(l->up[0], part)));
+    else if (!s->course.products)
       FL_TRY(
           fl_course_form(&s->course, l, part, rows, s->n_piece + s->first, s->history, s->factor));
-      continue;
-    }
-    fl_cspan w0 = {l->w0.at + part->at, l->w0.stride};
-    FL_TRY(l->ops->axpby(l->dev, l->C, part->n, fl_all(-1), w0, fl_all(1),
-                         fl_part_of(l->up[0], part)));
   }
   return FEDLANE_OK;
 }
@@ -71,9 +69,9 @@ static fl_status measure(const fedlane_run *run, fl_station *s, fl_lanes *l, int
       else
         FL_TRY(l->ops->measure(l->dev, l->C, part->n, fl_const(fl_part_of(l->up[u], part)),
                                s->measure + at));
-      FL_TRY(l->ops->download(l->dev, s->measure_host + at, s->measure + at,
-                              l->C * (int64_t)sizeof(fl_measure)));
     }
+  FL_TRY(l->ops->download(l->dev, s->measure_host, s->measure,
+                          measure_at(run, s, n_update, 0) * (int64_t)sizeof(fl_measure)));
   return l->ops->sync(l->dev);
 }
 
