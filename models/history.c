@@ -133,53 +133,51 @@ static fl_status clear_dead(const fl_pass *p, int n, fl_span x) {
   return FEDLANE_OK;
 }
 
+/* y = whole*y + pulled * product with E - keep * product with the history: forward of x into y,
+ * else of dy into dx. */
+static fl_status add_rest(const fl_history *h, const fl_pass *p, const view *v, bool forward,
+                          double whole) {
+  const fl_ops *ops = p->ops;
+  int n = forward ? v->O : v->I, depth = forward ? v->I : v->O;
+  fl_cspan in = fl_const(forward ? p->x : p->dy), near = forward ? v->x : v->d;
+  fl_cspan far = forward ? v->d : v->x, none = {0};
+  fl_span y = forward ? p->y : p->dx;
+  if (h->pulled != 0 && v->extra.at) {
+    FL_TRY(forward ? ops->dense_fwd(p->dev, p->b, v->I, v->O, in, v->extra, none, v->scratch)
+                   : ops->dense_bwd_data(p->dev, p->b, v->I, v->O, in, v->extra, v->scratch));
+    FL_TRY(add_scratch(p, v, n, h->pulled, whole, y));
+    whole = 1;
+  }
+  if (v->rows > 0) {
+    FL_TRY(ops->dense_fwd(p->dev, p->b, depth, v->rows, in, near, none, v->gram));
+    FL_TRY(ops->dense_bwd_data(p->dev, p->b, n, v->rows, fl_const(v->gram), far, v->scratch));
+    FL_TRY(add_scratch(p, v, n, -h->keep, whole, y));
+    whole = 1;
+  }
+  if ((float)whole == 1) return FEDLANE_OK;
+  return ops->axpby(p->dev, p->b.C, (int64_t)p->b.B * n, fl_all(0), none, fl_all(whole), y);
+}
+
 fl_status fl_implicit_forward(const fl_model *m, const fl_history *h, const fl_pass *p) {
   const fl_ops *ops = p->ops;
   view v = view_of(m, h, p);
-  fl_cspan x = fl_const(p->x), none = {0};
+  fl_cspan none = {0};
   bool bias_apart = p->bias.at && (float)h->whole != 1;
-  double whole = bias_apart || !p->bias.at ? h->whole : 1; /* still to be multiplied */
+  double whole = p->bias.at ? 1 : h->whole; /* still to be multiplied */
   FL_TRY(clear_dead(p, v.I, p->x));
-  FL_TRY(ops->dense_fwd(p->dev, p->b, v.I, v.O, x, v.w0, bias_apart ? none : p->bias, p->y));
+  FL_TRY(ops->dense_fwd(p->dev, p->b, v.I, v.O, fl_const(p->x), v.w0, bias_apart ? none : p->bias,
+                        p->y));
   if (bias_apart) {
     FL_TRY(ops->dense_fwd(p->dev, p->b, 1, v.O, v.ones, p->bias, none, v.scratch));
-    FL_TRY(add_scratch(p, &v, v.O, 1, whole, p->y));
-    whole = 1;
+    FL_TRY(add_scratch(p, &v, v.O, 1, h->whole, p->y));
   }
-  if (h->pulled != 0 && v.extra.at) {
-    FL_TRY(ops->dense_fwd(p->dev, p->b, v.I, v.O, x, v.extra, none, v.scratch));
-    FL_TRY(add_scratch(p, &v, v.O, h->pulled, whole, p->y));
-    whole = 1;
-  }
-  if (v.rows > 0) {
-    FL_TRY(ops->dense_fwd(p->dev, p->b, v.I, v.rows, x, v.x, none, v.gram));
-    FL_TRY(ops->dense_bwd_data(p->dev, p->b, v.O, v.rows, fl_const(v.gram), v.d, v.scratch));
-    FL_TRY(add_scratch(p, &v, v.O, -h->keep, whole, p->y));
-    whole = 1;
-  }
-  if ((float)whole == 1) return FEDLANE_OK;
-  return ops->axpby(p->dev, p->b.C, (int64_t)p->b.B * v.O, fl_all(0), none, fl_all(whole), p->y);
+  return add_rest(h, p, &v, true, whole);
 }
 
 fl_status fl_implicit_data(const fl_model *m, const fl_history *h, const fl_pass *p) {
-  const fl_ops *ops = p->ops;
   view v = view_of(m, h, p);
-  fl_cspan dy = fl_const(p->dy), none = {0};
-  double whole = h->whole;
-  FL_TRY(ops->dense_bwd_data(p->dev, p->b, v.I, v.O, dy, v.w0, p->dx));
-  if (h->pulled != 0 && v.extra.at) {
-    FL_TRY(ops->dense_bwd_data(p->dev, p->b, v.I, v.O, dy, v.extra, v.scratch));
-    FL_TRY(add_scratch(p, &v, v.I, h->pulled, whole, p->dx));
-    whole = 1;
-  }
-  if (v.rows > 0) {
-    FL_TRY(ops->dense_fwd(p->dev, p->b, v.O, v.rows, dy, v.d, none, v.gram));
-    FL_TRY(ops->dense_bwd_data(p->dev, p->b, v.I, v.rows, fl_const(v.gram), v.x, v.scratch));
-    FL_TRY(add_scratch(p, &v, v.I, -h->keep, whole, p->dx));
-    whole = 1;
-  }
-  if ((float)whole == 1) return FEDLANE_OK;
-  return ops->axpby(p->dev, p->b.C, (int64_t)p->b.B * v.I, fl_all(0), none, fl_all(whole), p->dx);
+  FL_TRY(p->ops->dense_bwd_data(p->dev, p->b, v.I, v.O, fl_const(p->dy), v.w0, p->dx));
+  return add_rest(h, p, &v, false, h->whole);
 }
 
 fl_status fl_implicit_weights(const fl_model *m, const fl_history *h, const fl_pass *p) {
