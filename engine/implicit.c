@@ -53,11 +53,11 @@ static bool mixes_products(const fedlane_run *run, const fl_course *c) {
          c->of_w + c->of_w0 == 0 && !run->algorithm->finish && !fl_filters_touch(run, 0);
 }
 
-fl_status fl_course_begin(const fedlane_run *run, fl_lanes *l, fl_course *c) {
-  fl_term term[FL_TERMS_MAX], extra[FL_TERMS_MAX];
+/* Sorts what is added to the lanes' gradients. extra: the terms of E; returns how many. */
+static int sort_terms(const fedlane_run *run, const fl_lanes *l, fl_course *c, fl_term *extra) {
+  fl_term term[FL_TERMS_MAX];
   int n = fl_lanes_terms(run, l, term), n_extra = 0;
   *c = (fl_course){0};
-  if (fl_model_history(run->model) == 0) return FEDLANE_OK;
   for (int i = 0; i < n; i++) {
     if (term[i].x.at == l->w.at)
       c->of_w += term[i].a;
@@ -66,7 +66,29 @@ fl_status fl_course_begin(const fedlane_run *run, fl_lanes *l, fl_course *c) {
     else
       extra[n_extra++] = term[i];
   }
-  if (l->lr * c->of_w >= 0.5)
+  return n_extra;
+}
+
+enum { PULL_MOST = 2 }; /* lr * of_w stays below its inverse, so that keep stays well above 0 */
+
+bool fl_course_goes(const fedlane_run *run) {
+  float place[3];
+  fl_term extra[FL_TERMS_MAX];
+  fl_course c;
+  fl_lanes any = {.w = {&place[0], 0}, .w0 = {&place[1], 0}};
+  for (int i = 0; i < FL_SLOTS; i++) {
+    any.slot[i] = (fl_span){&place[2], 0};
+    any.broadcast[i] = fl_const(any.slot[i]);
+  }
+  sort_terms(run, &any, &c, extra);
+  return run->config->train.lr * c.of_w * PULL_MOST < 1;
+}
+
+fl_status fl_course_begin(const fedlane_run *run, fl_lanes *l, fl_course *c) {
+  fl_term extra[FL_TERMS_MAX];
+  int n_extra = sort_terms(run, l, c, extra);
+  if (fl_model_history(run->model) == 0) return FEDLANE_OK;
+  if (l->lr * c->of_w * PULL_MOST >= 1)
     return fl_fail(FEDLANE_USAGE,
                    "train.lr times what pulls the weights to zero or to the server's is %g; with "
                    "implicit layers it must be below 0.5 (train.implicit: never is without them)",

@@ -26,8 +26,7 @@ static fl_status choose_resident(fedlane_run *run) {
   fl_status status = fl_resident_ask(run);
   if (status != FEDLANE_OK && status != FEDLANE_UNSUPPORTED) return status;
   run->plan.resident = status == FEDLANE_OK;
-  if (status != FEDLANE_OK)
-    snprintf(run->plan.why, sizeof run->plan.why, "%s", fedlane_error());
+  if (status != FEDLANE_OK) snprintf(run->plan.why, sizeof run->plan.why, "%s", fedlane_error());
   return FEDLANE_OK;
 }
 
@@ -39,6 +38,7 @@ static fl_status choose_implicit(fedlane_run *run) {
                    "train.implicit is always, but implicit layers know plain steps only: no "
                    "momentum, no clip_norm, and batches smaller than a client's data");
   if (!run->schedule.fused || run->plan.resident) how = FL_IMPLY_NEVER;
+  if (how == FL_IMPLY_AUTO && !fl_course_goes(run)) how = FL_IMPLY_NEVER;
   return fl_model_imply(run->model, how, run->plan.pieces, run->schedule.batch);
 }
 

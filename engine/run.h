@@ -209,7 +209,9 @@ fl_status fl_eval_warm(fedlane_run *run, fl_station *station);
 /* The loss of the call's lanes; norm (host) [b.C] scales its gradient, NULL: none wanted. */
 fl_status fl_loss(const fedlane_run *run, fl_station *station, fl_batch b, const float *norm);
 /* implicit.c: the course of implicit layers. l: the lanes of a call.
- * Begins it: finds the factors, and writes E into the lanes' slices. Errors: USAGE when the local
+ * Whether the learning rate is small enough for the terms, which layers with copies do not ask. */
+bool fl_course_goes(const fedlane_run *run);
+/* Begins it: finds the factors, and writes E into the lanes' slices. Errors: USAGE when the local
  * learning rate is too large for the terms. */
 fl_status fl_course_begin(const fedlane_run *run, fl_lanes *l, fl_course *c);
 /* What the walk of a piece reads. */

@@ -109,9 +109,10 @@ static void test_rank_and_size_decide(void) {
   static const struct {
     const char *how;
     bool implicit;
-  } cases[] = {{"train.batch=10", true},       {"train.epochs=40", false},
-               {"train.momentum=0.9", false},  {"train.clip_norm=1", false},
-               {"model.name=logistic", false}, {"train.implicit=never", false}};
+  } cases[] = {{"train.batch=10", true},         {"train.epochs=40", false},
+               {"train.momentum=0.9", false},    {"train.clip_norm=1", false},
+               {"train.weight_decay=20", false}, {"model.name=logistic", false},
+               {"train.implicit=never", false}};
   static const char *const text =
       "device: cpu\ndata: {format: synthetic, examples: 500, test: 20, channels: 3, height: 32,\n"
       "       width: 32, classes: 10, partition: {kind: iid, clients: 10}}\n"
@@ -141,7 +142,7 @@ static void refuse(const char *more, const char *sentence) {
 static void test_what_does_not_go(void) {
   refuse("train.momentum=0.5", "implicit layers know plain steps only");
   refuse("train.clip_norm=1", "implicit layers know plain steps only");
-  refuse("train.weight_decay=7", "must be below 0.5");
+  refuse("train.weight_decay=20", "must be below 0.5");
 }
 
 static void test_any_width(void) {
