@@ -141,8 +141,13 @@ static fl_status make_source(fl_op_rig *r) {
   void *x = NULL;
   for (int i = 0; i < X1; i++) pixel[i] = (unsigned char)(i * 31);
   fl_status status = fl_op_reserve(r->ops, r->dev, X1, &x);
-  r->source = (fl_source){
-      .image = conv1.in, .bytes = true, .x = x, .label = r->label, .shift = shift, .scale = scale};
+  r->source = (fl_source){.image = conv1.in,
+                          .n_label = 1,
+                          .bytes = true,
+                          .x = x,
+                          .label = r->label,
+                          .shift = shift,
+                          .scale = scale};
   return status == FEDLANE_OK ? r->ops->upload(r->dev, x, pixel, X1) : status;
 }
 

@@ -15,6 +15,15 @@ int32_t fl_run_examples(const fedlane_run *run, uint32_t client) {
   return run->people.n_train[client];
 }
 
+int64_t fl_run_answers(const fedlane_run *run, uint32_t client) {
+  const fl_population *p = &run->people;
+  const int32_t *example = p->index + p->offset[client];
+  int64_t answers = 0;
+  if (!run->data.counted) return (int64_t)p->n_train[client] * fl_dataset_counted(&run->data, 0);
+  for (int32_t i = 0; i < p->n_train[client]; i++) answers += run->data.counted[example[i]];
+  return answers;
+}
+
 fl_status fl_cohort_open(fedlane_run *run) {
   fl_cohort *c = &run->cohort;
   size_t n = (size_t)run->config->train.cohort;

@@ -26,8 +26,10 @@ typedef struct fl_general {
   const char *output;   /* run folder; "" writes nothing */
 } fl_general;
 
+enum { FL_BAD_STOP, FL_BAD_SKIP };
 typedef struct fl_data_args {
   const char *path;
+  int on_bad;    /* stop,skip */
   int normalise; /* fl_normalise: auto,standard,unit,none */
   int64_t crop;  /* random crop padding */
   bool flip;
@@ -39,7 +41,7 @@ typedef struct fl_train_args {
   int64_t rounds, cohort, epochs, batch; /* batch 0: all of a client's examples */
   double lr, lr_decay, weight_decay, momentum, clip_norm;
   int implicit; /* fl_imply */
-  int loss; /* auto,xent,mse,huber */
+  int loss;     /* auto,xent,mse,huber */
   double huber_delta;
   bool resident;
 } fl_train_args;

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { ALIGNMENT = 64 };
 #define CONSTANT 1e-7 /* a deviation below this share of the mean is rounding, not signal */
@@ -28,7 +29,7 @@ fl_status fl_dataset_alloc(fl_dataset *d) {
   if (d->n_target > 0)
     d->target = aligned(n, d->n_target, sizeof(float));
   else
-    d->label = aligned(n, 1, sizeof(int32_t));
+    d->label = aligned(n, d->n_label > 0 ? d->n_label : (d->n_label = 1), sizeof(int32_t));
   if (d->x && (d->label || d->target)) return FEDLANE_OK;
   fl_dataset_close(d);
   return fl_fail(FEDLANE_MEMORY, "no memory for %lld examples of %lld values", (long long)n,
@@ -36,10 +37,16 @@ fl_status fl_dataset_alloc(fl_dataset *d) {
 }
 
 void fl_dataset_close(fl_dataset *d) {
-  free(d->x);
-  free(d->label);
-  free(d->target);
-  free(d->client);
+  if (d->map) {
+    munmap(d->map, d->map_bytes);
+  } else {
+    free(d->x);
+    free(d->label);
+    free(d->target);
+    free(d->client);
+  }
+  free(d->counted);
+  free(d->unit);
   free(d->shift);
   free(d->scale);
   memset(d, 0, sizeof *d);
@@ -79,52 +86,84 @@ fl_status fl_dataset_set_label(fl_dataset *d, int64_t e, int64_t value, const ch
 
 void fl_dataset_count_classes(fl_dataset *d) {
   if (d->classes > 0) return;
-  for (int64_t e = 0; e < examples(d); e++)
-    if (d->label[e] >= d->classes) d->classes = d->label[e] + 1;
+  for (int64_t i = 0; i < examples(d) * d->n_label; i++)
+    if (d->label[i] >= d->classes) d->classes = d->label[i] + 1;
+}
+
+fl_status fl_dataset_count_labels(fl_dataset *d) {
+  int64_t n = examples(d), all = 0;
+  free(d->counted);
+  d->counted = malloc((size_t)n * sizeof *d->counted);
+  if (!d->counted)
+    return fl_fail(FEDLANE_MEMORY, "no memory for the labels of %lld examples", (long long)n);
+  for (int64_t e = 0; e < n; e++) {
+    d->counted[e] = 0;
+    for (int i = 0; i < d->n_label; i++) d->counted[e] += d->label[e * d->n_label + i] >= 0;
+    all += d->counted[e];
+  }
+  if (all == n * d->n_label) {
+    free(d->counted);
+    d->counted = NULL;
+  }
+  return FEDLANE_OK;
 }
 
 /* Sum and sum of squares about `about` of one channel over the training examples. */
 typedef struct moments {
   double sum, sum2;
+  int64_t count; /* values that are not missing */
 } moments;
 
+/* A channel's values in an example: runs of `area`, `channels * area` apart. */
+typedef struct runs {
+  int64_t first, area, apart, end;
+} runs;
+
+static runs runs_of(const fl_dataset *d, int channel) {
+  int64_t area = (int64_t)d->image.height * d->image.width;
+  return (runs){channel * area, area, area * d->image.channels, fl_image_size(d->image)};
+}
+
 static moments byte_moments(const fl_dataset *d, int channel) {
-  int64_t area = (int64_t)d->image.height * d->image.width, step = fl_image_size(d->image);
-  const uint8_t *x = (const uint8_t *)d->x + channel * area;
+  runs r = runs_of(d, channel);
+  const uint8_t *x = d->x;
   uint64_t sum = 0, sum2 = 0;
-  for (int64_t e = 0; e < d->n_train; e++, x += step)
-    for (int64_t i = 0; i < area; i++) {
-      sum += x[i];
-      sum2 += (uint32_t)x[i] * x[i];
-    }
-  return (moments){(double)sum, (double)sum2};
+  for (int64_t e = 0; e < d->n_train; e++, x += r.end)
+    for (int64_t at = r.first; at < r.end; at += r.apart)
+      for (int64_t i = at; i < at + r.area; i++) {
+        sum += x[i];
+        sum2 += (uint32_t)x[i] * x[i];
+      }
+  int64_t count = d->n_train * r.area * (r.end / r.apart);
+  return (moments){(double)sum, (double)sum2, count};
 }
 
 static moments float_moments(const fl_dataset *d, int channel, double about) {
-  int64_t area = (int64_t)d->image.height * d->image.width, step = fl_image_size(d->image);
-  const float *x = (const float *)d->x + channel * area;
+  runs r = runs_of(d, channel);
+  const float *x = d->x;
   moments m = {0};
-  for (int64_t e = 0; e < d->n_train; e++, x += step)
-    for (int64_t i = 0; i < area; i++) {
-      double off = x[i] - about;
-      m.sum += off;
-      m.sum2 += off * off;
-    }
+  for (int64_t e = 0; e < d->n_train; e++, x += r.end)
+    for (int64_t at = r.first; at < r.end; at += r.apart)
+      for (int64_t i = at; i < at + r.area; i++) {
+        if (d->raw && isnan(x[i])) continue;
+        double off = x[i] - about;
+        m.sum += off;
+        m.sum2 += off * off;
+        m.count++;
+      }
   return m;
 }
 
-/* Mean and population deviation of a channel. Bytes are summed exactly; floats take a second pass
- * about their mean. */
+/* Mean and population deviation of a channel; 0 and 0 when all of it is missing. Bytes are summed
+ * exactly; floats take a second pass about their mean. */
 static void channel_stats(const fl_dataset *d, int channel, double *mean, double *deviation) {
-  double count = (double)d->n_train * d->image.height * d->image.width;
-  if (d->bytes) {
-    moments m = byte_moments(d, channel);
-    *mean = m.sum / count;
+  moments m = d->bytes ? byte_moments(d, channel) : float_moments(d, channel, 0);
+  double count = m.count > 0 ? (double)m.count : 1;
+  *mean = m.sum / count;
+  if (d->bytes)
     *deviation = sqrt(fmax(0, m.sum2 / count - *mean * *mean));
-    return;
-  }
-  *mean = float_moments(d, channel, 0).sum / count;
-  *deviation = sqrt(float_moments(d, channel, *mean).sum2 / count);
+  else
+    *deviation = sqrt(float_moments(d, channel, *mean).sum2 / count);
 }
 
 static fl_status standardise(fl_dataset *d) {
@@ -140,6 +179,18 @@ static fl_status standardise(fl_dataset *d) {
   return FEDLANE_OK;
 }
 
+/* Missing values become what gather makes zero of. */
+static void fill_missing(fl_dataset *d) {
+  float *x = d->x;
+  for (int c = 0; c < d->image.channels; c++) {
+    runs r = runs_of(d, c);
+    for (int64_t e = 0; e < examples(d); e++)
+      for (int64_t at = e * r.end + r.first; at < (e + 1) * r.end; at += r.apart)
+        for (int64_t i = at; i < at + r.area; i++)
+          if (isnan(x[i])) x[i] = d->shift[c];
+  }
+}
+
 fl_status fl_dataset_normalise(fl_dataset *d, fl_normalise how) {
   size_t channels = (size_t)d->image.channels;
   free(d->shift);
@@ -148,11 +199,19 @@ fl_status fl_dataset_normalise(fl_dataset *d, fl_normalise how) {
   d->scale = calloc(channels, sizeof(float));
   if (!d->shift || !d->scale)
     return fl_fail(FEDLANE_MEMORY, "no memory for %zu channels", channels);
-  if (how == FL_NORMALISE_AUTO) how = d->bytes ? FL_NORMALISE_STANDARD : FL_NORMALISE_NONE;
-  if (how == FL_NORMALISE_STANDARD) return standardise(d);
+  if (how != FL_NORMALISE_AUTO && how != FL_NORMALISE_NONE && d->tokens > 0)
+    return fl_fail(FEDLANE_USAGE, "tokens are numbers of words: normalise may be auto or none");
+  if (how == FL_NORMALISE_AUTO)
+    how = d->tokens == 0 && (d->bytes || d->raw) ? FL_NORMALISE_STANDARD : FL_NORMALISE_NONE;
+  if (how == FL_NORMALISE_STANDARD) {
+    FL_TRY(standardise(d));
+    if (d->raw && !d->bytes) fill_missing(d);
+    return FEDLANE_OK;
+  }
   if (how == FL_NORMALISE_UNIT && !d->bytes)
     return fl_fail(FEDLANE_USAGE,
                    "normalise is unit, which is for bytes; float data may take standard or none");
   for (size_t c = 0; c < channels; c++) d->scale[c] = how == FL_NORMALISE_UNIT ? 1.0f / 255 : 1;
+  if (d->raw && !d->bytes) fill_missing(d);
   return FEDLANE_OK;
 }

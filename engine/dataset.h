@@ -6,21 +6,30 @@
 
 /* Examples 0 .. n_train-1 are for training, n_train .. n_train+n_test-1 for the central test. */
 typedef struct fl_dataset {
-  fl_image image; /* features without a shape are {n, 1, 1} */
+  fl_image image; /* features without a shape are {n, 1, 1}; sequences {features, 1, 1, steps} */
+  int tokens;     /* > 0: x are numbers of tokens below this, of sequences {1, 1, 1, steps} */
   int classes;    /* 0: regression */
+  int n_label;    /* labels an example, of classes: 1, or one a step of a sequence */
   int n_target;   /* regression targets an example; 0 for classification */
   int64_t n_train, n_test;
-  bool bytes;      /* x is uint8 (pixels), else float */
-  void *x;         /* [n_train+n_test, channels, height, width]; aligned to 64 bytes */
-  int32_t *label;  /* [n]; NULL for regression; each 0 .. classes-1 */
-  float *target;   /* [n, n_target]; NULL for classification */
-  int32_t *client; /* [n_train] natural client, 0 .. n_client-1; NULL: none known */
+  bool bytes;       /* x is uint8 (pixels, characters), else float */
+  bool raw;         /* x are measurements in units of their own, NaN where one is missing */
+  void *x;          /* [n, channels, height, width] or [n, steps, features]; aligned to 64 bytes */
+  int32_t *label;   /* [n, n_label]; NULL for regression; each 0 .. classes-1, or -1: not counted */
+  int32_t *counted; /* [n] how many labels of an example are counted; NULL: all of them */
+  float *target;    /* [n, n_target]; NULL for classification */
+  float *unit;      /* [n_target] a target of 1 in the data's own units; NULL: they are in these */
+  int32_t *client;  /* [n_train] natural client, 0 .. n_client-1; NULL: none known */
   int32_t n_client;
   float *shift, *scale; /* [channels]: what gather applies; set by fl_dataset_normalise */
+  int64_t skipped;      /* bad rows and files that were left out */
+  void *map;            /* a mapped file that x and the others lie in, of map_bytes; NULL: none */
+  size_t map_bytes;
 } fl_dataset;
 
-/* Allocates x and label (n_target 0) or target for the sizes already set in *d; contents undefined.
- * At least one training example and at most 2^31-1 examples. Errors: DATA, MEMORY. */
+/* Allocates x and label (n_target 0; n_label 0 becomes 1) or target for the sizes already set in
+ * *d; contents undefined. At least one training example and at most 2^31-1 examples. Errors: DATA,
+ * MEMORY. */
 fl_status fl_dataset_alloc(fl_dataset *d);
 void fl_dataset_close(fl_dataset *d); /* frees the members and zeroes *d; accepts a zeroed one */
 
@@ -31,8 +40,9 @@ typedef enum fl_normalise {
   FL_NORMALISE_NONE
 } fl_normalise;
 /* Sets shift and scale. STANDARD: mean and deviation of each channel over the training examples
- * (a constant channel gets scale 1). UNIT: bytes to 0..1. AUTO: STANDARD for bytes, NONE for float.
- */
+ * (a constant channel gets scale 1), missing values left out. UNIT: bytes to 0..1. AUTO: NONE for
+ * tokens, STANDARD for bytes and for raw values, else NONE. In the end missing values of raw data
+ * become their channel's shift, so that gather makes zeros of them. */
 fl_status fl_dataset_normalise(fl_dataset *d, fl_normalise how);
 
 enum { FL_CLASSES_MAX = 1 << 20 };
@@ -46,14 +56,29 @@ fl_status fl_dataset_set_label(fl_dataset *d, int64_t e, int64_t value, const ch
                                int64_t row);
 /* Sets classes to 1 + the largest label, unless they are set. */
 void fl_dataset_count_classes(fl_dataset *d);
+/* Sets counted from the labels: NULL when all are. Errors: MEMORY. O(labels). */
+fl_status fl_dataset_count_labels(fl_dataset *d);
+/* How many labels of an example are counted. */
+static inline int32_t fl_dataset_counted(const fl_dataset *d, int64_t e) {
+  return d->counted ? d->counted[e] : d->n_label > 0 ? d->n_label : 1;
+}
+
+/* How a data set is to be read. */
+typedef struct fl_load {
+  const char *path; /* data.path as given */
+  uint32_t seed;
+  int threads;   /* >= 1: how many may read at once */
+  bool skip_bad; /* leave bad rows and files out, and count them; else the first one is an error */
+} fl_load;
 
 /* A data format: how files become a data set. */
 typedef struct fl_format {
   fl_record record;
-  /* path: data.path as given. Sets everything in *out but shift and scale. Checks every length,
-   * magic and label. Errors: DATA or IO with file and offending value. *out is zeroed on entry and
-   * need not be cleaned up by load on failure. */
-  fl_status (*load)(const char *path, const void *args, uint32_t seed, fl_dataset *out);
+  /* Sets everything in *out but shift and scale. Checks every length, magic and label. Bad rows and
+   * files are named with their place, and counted in out->skipped where they may be left out.
+   * Errors: DATA or IO with file and offending value. *out is zeroed on entry and need not be
+   * cleaned up by load on failure. The data depend on neither threads nor the folder's order. */
+  fl_status (*load)(const fl_load *how, const void *args, fl_dataset *out);
 } fl_format;
 
 /* Who owns which training example. Client i owns index[offset[i] .. offset[i+1]-1]. */

@@ -90,7 +90,13 @@ static fl_status one_batch(fedlane_run *run, fl_station *s, int n, int batch) {
   plain.flip = false;
   FL_TRY(l->ops->upload(l->dev, s->index, s->index_host, 4 * (int64_t)n * batch));
   FL_TRY(l->ops->gather(l->dev, b, &plain, s->index, batch, &draw, x, s->label, s->target));
-  fl_walk walk = {l->ops, l->dev, b, &draw, l->w0, s->act, NULL};
+  fl_walk walk = {.ops = l->ops,
+                  .dev = l->dev,
+                  .b = b,
+                  .draw = &draw,
+                  .w = l->w0,
+                  .act = s->act,
+                  .step_rows = s->step_rows};
   FL_TRY(fl_model_forward(run->model, &walk, false));
   return fl_loss(run, s, b, NULL);
 }
@@ -139,14 +145,22 @@ static int ascending(const void *a, const void *b) {
   return (*x > *y) - (*x < *y);
 }
 
+/* How many answers a group's examples ask for. */
+static int64_t answers(const fl_dataset *d, const fl_groups *g, int group) {
+  int64_t sum = 0;
+  for (int64_t i = g->offset[group]; i < g->offset[group + 1]; i++)
+    sum += fl_dataset_counted(d, g->index[i]);
+  return sum;
+}
+
 /* Mean and deviation over clients, and the mean of the worst tenth (of at least one client). */
-static fl_status spread(const fl_groups *g, fedlane_metrics *m) {
+static fl_status spread(const fl_dataset *d, const fl_groups *g, fedlane_metrics *m) {
   double *accuracy = malloc(((size_t)g->n + 1) * sizeof *accuracy), sum = 0, sum2 = 0, worst = 0;
   int n = 0;
   if (!accuracy) return fl_fail(FEDLANE_MEMORY, "no memory for %d clients' accuracies", g->n);
   for (int i = 0; i < g->n; i++) {
-    int64_t examples = g->offset[i + 1] - g->offset[i];
-    if (examples > 0) accuracy[n++] = (double)g->hit[i] / (double)examples;
+    int64_t asked = answers(d, g, i);
+    if (asked > 0) accuracy[n++] = (double)g->hit[i] / (double)asked;
   }
   qsort(accuracy, (size_t)n, sizeof *accuracy, ascending);
   int tenth = (n + 9) / 10;
@@ -166,18 +180,19 @@ static fl_status spread(const fl_groups *g, fedlane_metrics *m) {
 fl_status fl_eval(fedlane_run *run, fedlane_metrics *m) {
   if (run->central.n > 0) {
     double loss = 0;
-    int64_t hit = 0;
+    int64_t hit = 0, asked = 0;
     atomic_store(&run->central.next, 0);
     FL_TRY(fl_stations_do(run, work_central));
     for (int i = 0; i < run->central.n; i++) {
       loss += run->central.loss[i];
       hit += run->central.hit[i];
+      asked += answers(&run->data, &run->central, i);
     }
-    m->test_loss = loss / (double)run->data.n_test;
-    if (run->data.classes) m->test_accuracy = (double)hit / (double)run->data.n_test;
+    m->test_loss = loss / (double)asked;
+    if (run->data.classes) m->test_accuracy = (double)hit / (double)asked;
   }
   if (run->clients.n == 0 || !run->data.classes) return FEDLANE_OK;
   atomic_store(&run->clients.next, 0);
   FL_TRY(fl_stations_do(run, work_clients));
-  return spread(&run->clients, m);
+  return spread(&run->data, &run->clients, m);
 }

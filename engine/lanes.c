@@ -119,13 +119,32 @@ static fl_status take_step(fedlane_run *run, fl_station *s, int lane, int n) {
   return l.ops->fill(l.dev, n, l.P, 0, g);
 }
 
-/* Rows of a lane's piece, and the factor of its loss gradient: one over the rows of the step. */
+/* How many answers the next n examples of a list ask for. */
+static int64_t answers(const fl_dataset *d, int32_t n, const int32_t *example) {
+  int64_t sum = 0;
+  if (!d->counted) return (int64_t)n * fl_dataset_counted(d, 0);
+  for (int32_t i = 0; i < n; i++) sum += d->counted[example[i]];
+  return sum;
+}
+
+/* Rows of a lane's piece, and the factor of its loss gradient: one over the answers of the step, of
+ * which there may be none. */
 static void measure_piece(const fedlane_run *run, fl_station *s, int lane, int piece) {
   const fl_schedule *plan = &run->schedule;
   int32_t n = s->lanes.n_example[lane], a_epoch = s->n_piece[lane] / plan->epochs;
-  int32_t left = n - (piece % a_epoch) * plan->batch;
+  int32_t at = (piece % a_epoch) * plan->batch, left = n - at;
+  const int32_t *epoch = s->index_host + (lane - s->first) * s->index_stride +
+                         (int64_t)(piece / a_epoch) * a_epoch * plan->batch;
   s->rows[lane] = left < plan->batch ? left : plan->batch;
-  s->norm[lane] = 1.0f / (float)(plan->whole ? n : s->rows[lane]);
+  int64_t asked =
+      plan->whole ? answers(&run->data, n, epoch) : answers(&run->data, s->rows[lane], epoch + at);
+  s->norm[lane] = 1.0f / (float)(asked > 0 ? asked : 1);
+}
+
+/* A row for each answer: those of an example with a label a step lie one after another. */
+static fl_batch answer_rows(const fedlane_run *run, const fl_station *s, fl_batch b) {
+  if (run->data.n_label > 1) return (fl_batch){b.C, b.B * run->data.n_label, s->step_rows};
+  return b;
 }
 
 static bool step_ends(const fedlane_run *run, const fl_station *s, int lane, int piece) {
@@ -140,8 +159,8 @@ fl_status fl_loss(const fedlane_run *run, fl_station *s, fl_batch b, const float
   fl_coef factor = {0, norm};
   if (norm) dz = (fl_span){s->act.at + fl_model_dout_at(run->model, b.B), s->act.stride};
   if (run->data.classes)
-    return l->ops->xent(l->dev, b, run->data.classes, factor, s->label, fl_const(z), dz, s->loss,
-                        s->hit);
+    return l->ops->xent(l->dev, answer_rows(run, s, b), run->data.classes, factor, s->label,
+                        fl_const(z), dz, s->loss, s->hit);
   fl_regression kind = t->loss == FL_LOSS_NAME_HUBER ? FL_LOSS_HUBER : FL_LOSS_MSE;
   return l->ops->regress(l->dev, b, run->data.n_target, kind, (float)t->huber_delta, factor,
                          fl_const(s->target), fl_const(z), dz, s->loss);
@@ -159,7 +178,14 @@ fl_status fl_train_piece(fedlane_run *run, fl_station *s, int live, int piece, f
   FL_TRY(l.ops->gather(l.dev, b, &s->source, s->index + (int64_t)piece * plan->batch,
                        s->index_stride, &augment, x, s->label, s->target));
   fl_history history = fl_course_at(&s->course, &l, s->history, piece);
-  fl_walk walk = {l.ops, l.dev, b, &draw, w, s->act, s->history.at ? &history : NULL};
+  fl_walk walk = {.ops = l.ops,
+                  .dev = l.dev,
+                  .b = b,
+                  .draw = &draw,
+                  .w = w,
+                  .act = s->act,
+                  .step_rows = s->step_rows,
+                  .history = s->history.at ? &history : NULL};
   FL_TRY(fl_model_forward(run->model, &walk, true));
   FL_TRY(fl_loss(run, s, b, s->norm + lane));
   fl_term term[FL_TERMS_MAX];

@@ -62,7 +62,7 @@ fl_status fl_plan_make(fedlane_run *run) {
   int64_t n = d->n_train + d->n_test, pixel = d->bytes ? 1 : 4, room = 0;
   int width = widest(run);
   plan->store = 4 * model->P * run->algorithm->n_client_slot * run->people.n;
-  plan->data = n * (fl_image_size(d->image) * pixel + 4 * (d->n_target ? d->n_target : 1));
+  plan->data = n * (fl_image_size(d->image) * pixel + 4 * (d->n_target + d->n_label));
   plan->mix = 8 * model->P * run->algorithm->n_update;
   FL_TRY(find_room(&run->devices, &room));
   plan->room = room;

@@ -23,7 +23,7 @@ typedef struct pretence {
   float somewhere[16];
   float norm;
   uint32_t client, nth;
-  int32_t rank, n_example, n_step, rows, n_piece;
+  int32_t rank, n_example, n_step, rows, step_rows, n_piece;
 } pretence;
 
 static void pretend(const fedlane_run *run, pretence *p) {
@@ -49,7 +49,9 @@ static void pretend(const fedlane_run *run, pretence *p) {
   s->norm = &p->norm;
   s->n_piece = &p->n_piece;
   s->index = &p->rank;
-  s->source = (fl_source){.image = run->data.image, .n_target = run->data.n_target};
+  s->source = (fl_source){
+      .image = run->data.image, .n_label = run->data.n_label, .n_target = run->data.n_target};
+  s->step_rows = &p->step_rows;
   p->n_example = run->schedule.batch;
   p->n_piece = run->schedule.epochs;
 }

@@ -57,7 +57,7 @@ static fl_status apply(fedlane_run *run) {
 /* Sums what the clients report, in the order in which they were drawn. */
 static void collect(fedlane_run *run, fedlane_metrics *m) {
   const fl_cohort *c = &run->cohort;
-  int64_t hits = 0, vector = 4 * fl_model_about(run->model)->parameters;
+  int64_t hits = 0, answers = 0, vector = 4 * fl_model_about(run->model)->parameters;
   m->train_loss = 0;
   for (int32_t i = 0; i < c->n; i++) {
     int32_t n = fl_run_examples(run, c->client[i]);
@@ -65,6 +65,7 @@ static void collect(fedlane_run *run, fedlane_metrics *m) {
     m->clients += good;
     m->dropped += !good;
     m->examples += good ? (int64_t)n * run->schedule.epochs : 0;
+    answers += good ? fl_run_answers(run, c->client[i]) * run->schedule.epochs : 0;
     m->steps += good ? fl_schedule_steps(&run->schedule, n) : 0;
   }
   for (int32_t r = 0; r < c->capacity; r++) {
@@ -72,8 +73,8 @@ static void collect(fedlane_run *run, fedlane_metrics *m) {
     m->train_loss += c->loss[r];
     hits += c->hit[r];
   }
-  m->train_loss /= (double)m->examples;
-  m->train_accuracy = run->data.classes ? (double)hits / (double)m->examples : NAN;
+  m->train_loss /= (double)answers;
+  m->train_accuracy = run->data.classes ? (double)hits / (double)answers : NAN;
   m->bytes_down = vector * (1 + run->algorithm->n_broadcast) * c->n;
   m->bytes_up = vector * run->algorithm->n_update * m->clients;
 }

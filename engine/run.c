@@ -1,6 +1,7 @@
 /* The life of a run, and the public interface over it. */
 #include <errno.h>
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,13 @@ fl_status fl_data_open(const fl_config *c, fl_dataset *data, fl_population *peop
   const fl_format *format = (const fl_format *)c->format.record;
   const fl_partition *partition = (const fl_partition *)c->partition.record;
   uint32_t seed = (uint32_t)c->general.seed;
-  FL_TRY(format->load(c->data.path, c->format.args, seed, data));
+  fl_load how = {
+      .path = c->data.path,
+      .seed = seed,
+      .threads = c->general.threads > 0 ? (int)c->general.threads : omp_get_max_threads(),
+      .skip_bad = c->data.on_bad == FL_BAD_SKIP};
+  FL_TRY(format->load(&how, c->format.args, data));
+  if (data->label) FL_TRY(fl_dataset_count_labels(data));
   FL_TRY(fl_dataset_normalise(data, (fl_normalise)c->data.normalise));
   FL_TRY(partition->deal(data, c->partition.args, seed, people));
   return fl_population_hold_out(people, c->data.hold_out, seed);
@@ -21,13 +28,17 @@ fl_status fl_data_open(const fl_config *c, fl_dataset *data, fl_population *peop
 
 static fl_status open_model(fedlane_run *run) {
   const fl_config *c = run->config;
-  int outputs = run->data.classes ? run->data.classes : run->data.n_target;
+  const fl_dataset *d = &run->data;
+  fl_ends ends = {.input = d->image,
+                  .tokens = d->tokens,
+                  .n_output = d->classes ? d->classes : d->n_target,
+                  .steps = d->label && d->n_label > 1 ? d->n_label : 0};
   if (c->n_layer > 0)
-    return fl_model_build("of the configuration", c->n_layer, c->layer, FL_INIT_TORCH,
-                          run->data.image, outputs, &run->model);
+    return fl_model_build("of the configuration", c->n_layer, c->layer, FL_INIT_TORCH, &ends,
+                          &run->model);
   const fl_model_spec *spec = (const fl_model_spec *)c->model.record;
-  return fl_model_build(spec->record.name, spec->n_layer, spec->layer, spec->init, run->data.image,
-                        outputs, &run->model);
+  return fl_model_build(spec->record.name, spec->n_layer, spec->layer, spec->init, &ends,
+                        &run->model);
 }
 
 /* What the parts of a configuration ask of one another. */

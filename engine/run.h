@@ -80,6 +80,7 @@ typedef struct fl_station {
   int64_t *hit_host;
   fl_measure *measure_host;
   int32_t *rows, *n_piece, *weight; /* (host) [width] */
+  int32_t *step_rows;               /* (host) [width] scratch of walks over sequences */
   float *norm;                      /* (host) [width] */
   double *scale;                    /* (host) [width] factors of the updates, from filters */
   double *product_scale;            /* (host) [together] factors of updates that are products */
@@ -186,6 +187,8 @@ void fl_cohort_shuffle(const fedlane_run *run, int round, uint32_t client, uint3
  */
 int fl_cohort_take(fl_cohort *cohort, int station, int most, int *first);
 int32_t fl_run_examples(const fedlane_run *run, uint32_t client); /* its training examples */
+/* How many answers a client's training examples ask for: its examples, or labels that count. */
+int64_t fl_run_answers(const fedlane_run *run, uint32_t client);
 
 /* station.c: places a station's memory; with an arena that is planning it only counts. */
 fl_status fl_station_open(fedlane_run *run, int i);

@@ -41,7 +41,7 @@ static void place_lanes(const fedlane_run *run, fl_station *s, int width, int to
   s->act = take_span(a, together, (act + 15) / 16 * 16);
   s->index = fl_arena_take(a, 4 * together * s->index_stride);
   if (run->data.classes)
-    s->label = fl_arena_take(a, 4 * together * batch);
+    s->label = fl_arena_take(a, 4 * together * batch * run->data.n_label);
   else
     s->target = take_span(a, together, batch * run->data.n_target);
   s->loss = fl_arena_take(a, 8 * (int64_t)together);
@@ -68,6 +68,7 @@ static void place_host(const fedlane_run *run, fl_station *s, int width, int tog
   l->n_step = fl_arena_take(a, 4 * (int64_t)width);
   l->coef = fl_arena_take(a, 4 * (int64_t)width);
   s->rows = fl_arena_take(a, 4 * (int64_t)width);
+  s->step_rows = fl_arena_take(a, 4 * (int64_t)width);
   s->n_piece = fl_arena_take(a, 4 * (int64_t)width);
   s->weight = fl_arena_take(a, 4 * (int64_t)width);
   s->norm = fl_arena_take(a, 4 * (int64_t)width);
@@ -107,13 +108,14 @@ static fl_status place_source(const fedlane_run *run, fl_station *s) {
   fl_source *source = &s->source;
   *source = (fl_source){.image = d->image,
                         .bytes = d->bytes,
+                        .n_label = d->n_label,
                         .n_target = d->n_target,
                         .shift = d->shift,
                         .scale = d->scale,
                         .crop = (int)run->config->data.crop,
                         .flip = run->config->data.flip};
   FL_TRY(resident(ops, dev, d->x, n * fl_image_size(d->image) * (d->bytes ? 1 : 4), &source->x));
-  FL_TRY(resident(ops, dev, d->label, 4 * n, &source->label));
+  FL_TRY(resident(ops, dev, d->label, 4 * n * d->n_label, &source->label));
   return resident(ops, dev, d->target, 4 * n * d->n_target, &source->target);
 }
 

@@ -16,6 +16,9 @@
  *    Only gather, conv, pool, gnorm and flatten look inside; flatten turns an image into features
  *    in channel-height-width order and back. Weights are in PyTorch's layout always: convolution
  *    [O, I, kernel, kernel], dense [O, I].
+ *  - A sequence of T steps of F features is kept as rows, [B, T, F], the steps of an example one
+ *    after another. An op that treats steps alike is called with a batch of B*T rows, a lane's
+ *    first rows[c]*T of them live.
  *  - Outputs never alias inputs unless the slot says "in place".
  *  - Activations and gradients of activations are written (=); gradients of weights are
  *    accumulated (+=) with a factor, so that a plain SGD step needs no gradient buffer.
@@ -70,21 +73,33 @@ typedef struct fl_batch {
   const int32_t *rows; /* (host) [C], each 0 .. B */
 } fl_batch;
 
+/* The shape of an example's value: an image; features, {n, 1, 1}; or a sequence, {features, 1, 1}
+ * with its steps. */
 typedef struct fl_image {
   int channels, height, width;
+  int steps; /* 0: no sequence */
 } fl_image;
 
-static inline int64_t fl_image_size(fl_image i) { return (int64_t)i.channels * i.height * i.width; }
+static inline int64_t fl_image_size(fl_image i) {
+  return (int64_t)i.channels * i.height * i.width * (i.steps > 0 ? i.steps : 1);
+}
 
-/* Square window over images; out.height = (in.height + 2*pad - kernel) / stride + 1. */
+/* Square window over images; out.height = (in.height + 2*pad - kernel) / stride + 1. A flat one has
+ * height 1: it moves along the width alone, and images keep their height. */
 typedef struct fl_window {
   fl_image in, out;
   int kernel, stride, pad; /* kernel, stride >= 1; 0 <= pad < kernel */
+  bool flat;
 } fl_window;
+
+static inline int fl_window_kernel_h(const fl_window *s) { return s->flat ? 1 : s->kernel; }
+static inline int fl_window_stride_h(const fl_window *s) { return s->flat ? 1 : s->stride; }
+static inline int fl_window_pad_h(const fl_window *s) { return s->flat ? 0 : s->pad; }
 
 typedef enum fl_act { FL_ACT_RELU, FL_ACT_TANH, FL_ACT_SIGMOID, FL_ACT_GELU } fl_act;
 typedef enum fl_pooling { FL_POOL_MAX, FL_POOL_AVERAGE } fl_pooling; /* average counts padding */
-typedef enum fl_regression { FL_LOSS_MSE, FL_LOSS_HUBER } fl_regression;
+/* LOGISTIC: targets 0 or 1, each output a class of its own. */
+typedef enum fl_regression { FL_LOSS_MSE, FL_LOSS_HUBER, FL_LOSS_LOGISTIC } fl_regression;
 typedef enum fl_adaptive { FL_ADAGRAD, FL_ADAM, FL_YOGI } fl_adaptive;
 
 /* a*x added to the gradient by `step`. */
@@ -105,12 +120,14 @@ static inline fl_key fl_draw_key(const fl_draw *d, int lane) {
   return k;
 }
 
-/* A resident data set. x: [n] images in channel-height-width order, uint8 or float (device). */
+/* A resident data set. x: [n] images in channel-height-width order, or sequences [steps, features],
+ * uint8 or float (device). */
 typedef struct fl_source {
   fl_image image;
   bool bytes;           /* x is uint8; else float */
   const void *x;        /* (device) */
-  const int32_t *label; /* (device) [n]; NULL for regression */
+  int n_label;          /* labels an example: 1, or one a step of a sequence */
+  const int32_t *label; /* (device) [n, n_label]; NULL for regression */
   const float *target;  /* (device) [n, n_target]; NULL for classification */
   int n_target;
   const float *shift, *scale; /* (host) [channels]: (x - shift) * scale */
@@ -172,7 +189,9 @@ typedef struct fl_ops {
    * index: (device) lane c row b is example index[c*index_stride + b].
    * Row b draws block b of its lane's stream: word 0 below 2*crop+1 (multiply-shift) the vertical
    * and word 1 the horizontal offset, lowest bit of word 2 the flip. Dead rows: x 0, label -1,
-   * target 0. label (device) [C, B], target: span of [B, n_target]; the one not in use is NULL. */
+   * target 0. label (device) [C, B, n_label], target: span of [B, n_target]; the one not in use is
+   * NULL. Element i of an example belongs to channel i / (height*width) mod channels. Sequences are
+   * neither cropped nor flipped. */
   fl_status (*gather)(fl_dev *d, fl_batch b, const fl_source *source, const int32_t *index,
                       int64_t index_stride, const fl_draw *draw, fl_span x, int32_t *label,
                       fl_span target);
@@ -230,14 +249,69 @@ typedef struct fl_ops {
   /* y = image activations as features in channel-height-width order (back: the inverse). */
   fl_status (*flatten)(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y);
 
+  /* --- more layers ------------------------------------------------------------------------- */
+  /* Depthwise convolution: channel k of y from channel k of x alone, w [channels, 1, k, k] + bias;
+   * zero padding. s->in and s->out have as many channels. */
+  fl_status (*depthwise_fwd)(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x, fl_cspan w,
+                             fl_cspan bias, fl_span y);
+  fl_status (*depthwise_bwd_data)(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan dy,
+                                  fl_cspan w, fl_span dx);
+  fl_status (*depthwise_bwd_weights)(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x,
+                                     fl_cspan dy, fl_coef scale, fl_span gw, fl_span gbias);
+  /* y = the columns of image activations as a sequence of s.width steps of channels*height
+   * features, in channel-height order (back: the inverse). */
+  fl_status (*columns)(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y);
+  /* One embedding a row: y[F] = w[id] with w [V, F] and id = x, a whole number from 0 to
+   * V-1 that is kept as a float. b: rows, as many as there are tokens. */
+  fl_status (*embed_fwd)(fl_dev *d, fl_batch b, int V, int F, fl_cspan x, fl_cspan w, fl_span y);
+  /* gw[id] += scale * dy, rows ascending; dead rows are not read. */
+  fl_status (*embed_bwd_weights)(fl_dev *d, fl_batch b, int V, int F, fl_cspan x, fl_cspan dy,
+                                 fl_coef scale, fl_span gw);
+  /* LSTM (doi 10.1162/neco.1997.9.8.1735, with forget gates) over the T steps of B examples, from
+   * states of zero. g [B,T,4H]: what the input adds to the gates, bias included, in PyTorch's order
+   * input, forget, cell, output; w [4H,H]: from the outputs of the step before. y [B,T,H].
+   * keep, for the way back, three blocks one after another: the gates [B,T,4H] and the cells
+   * [B,T,H] of each step, and the outputs of the step before it [B,T,H]; at NULL: not wanted. */
+  fl_status (*lstm_fwd)(fl_dev *d, fl_batch b, int T, int H, fl_cspan g, fl_cspan w, fl_span y,
+                        fl_span keep);
+  /* dg [B,T,4H] from dy [B,T,H]; zeros in dead rows. */
+  fl_status (*lstm_bwd)(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cspan keep, fl_cspan dy,
+                        fl_span dg);
+  /* GRU as in PyTorch: reset, update and new gate; new = tanh(g_n + reset * (w_n h + bias_n)).
+   * g [B,T,3H], w [3H,H], bias [3H], y [B,T,H]. keep, three blocks: the gates [B,T,3H], w_n h +
+   * bias_n [B,T,H], and the outputs of the step before [B,T,H]. */
+  fl_status (*gru_fwd)(fl_dev *d, fl_batch b, int T, int H, fl_cspan g, fl_cspan w, fl_cspan bias,
+                       fl_span y, fl_span keep);
+  /* dg [B,T,3H]: gradients of g; dh [B,T,3H]: of w h + bias. */
+  fl_status (*gru_bwd)(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cspan keep, fl_cspan dy,
+                       fl_span dg, fl_span dh);
+  /* y[B,F] = the last step of x [B,T,F]; back: the inverse, zeros at the other steps. */
+  fl_status (*last)(fl_dev *d, fl_batch b, int T, int F, bool back, fl_cspan x, fl_span y);
+  /* y[n] = x[n] + w[n] in each row, in place allowed. */
+  fl_status (*shift_fwd)(fl_dev *d, fl_batch b, int64_t n, fl_cspan x, fl_cspan w, fl_span y);
+  /* gw[n] += scale * column sums of dy; dead rows are not read. */
+  fl_status (*shift_bwd_weights)(fl_dev *d, fl_batch b, int64_t n, fl_cspan dy, fl_coef scale,
+                                 fl_span gw);
+  /* Scaled dot-product attention (1706.03762) of `heads` heads over the T steps of B examples.
+   * x [B,T,3F]: queries, keys and values of a step, head after head within each; y [B,T,F]. causal:
+   * a step sees itself and those before it. F is a multiple of heads. keep [B,heads,T,T]: the
+   * probabilities, for the way back; at NULL: not wanted. */
+  fl_status (*attend_fwd)(fl_dev *d, fl_batch b, int T, int F, int heads, bool causal, fl_cspan x,
+                          fl_span y, fl_span keep);
+  fl_status (*attend_bwd)(fl_dev *d, fl_batch b, int T, int F, int heads, bool causal, fl_cspan x,
+                          fl_cspan keep, fl_cspan dy, fl_span dx);
+
   /* --- losses ------------------------------------------------------------------------------ */
   /* Softmax cross-entropy. dz = norm * (softmax(z) - one-hot); dz.at NULL: not wanted.
    * loss[c] += sum over live rows, hit[c] += rows whose first largest logit is the label.
-   * loss, hit: (device) [C]. Labels outside 0 .. K-1 never get here: the reader refuses them. */
+   * loss, hit: (device) [C]. A live row whose label is -1 counts for nothing: it adds neither loss
+   * nor hit, and its dz is 0. Other labels outside 0 .. K-1 never get here: the reader refuses
+   * them. */
   fl_status (*xent)(fl_dev *d, fl_batch b, int K, fl_coef norm, const int32_t *label, fl_cspan z,
                     fl_span dz, double *loss, int64_t *hit);
   /* Row loss: mean over the T targets of (z-t)^2 (mse), or of Huber's function with threshold
-   * `delta`: e^2/2 inside, delta*(|e| - delta/2) outside. dz carries norm. */
+   * `delta`: e^2/2 inside, delta*(|e| - delta/2) outside; logistic: log(1 + e^z) - t*z. dz carries
+   * norm. */
   fl_status (*regress)(fl_dev *d, fl_batch b, int T, fl_regression kind, float delta, fl_coef norm,
                        fl_cspan target, fl_cspan z, fl_span dz, double *loss);
 

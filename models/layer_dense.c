@@ -19,7 +19,7 @@ static const char *shape(fl_node *node, fl_image skip) {
   (void)skip;
   if (node->in.height != 1 || node->in.width != 1)
     return "it takes features, so put `flatten` before it";
-  node->out = (fl_image){node->layer.out, 1, 1};
+  node->out = (fl_image){node->layer.out, 1, 1, node->in.steps};
   return NULL;
 }
 
@@ -34,27 +34,30 @@ static bool tensor(const fl_node *node, int i, fl_tensor *out) {
   return true;
 }
 
-static double flop(const fl_node *node) { return 2.0 * node->in.channels * node->layer.out; }
+static double flop(const fl_node *node) {
+  return 2.0 * (double)fl_image_size(node->in) * node->layer.out;
+}
 
 static fl_status forward(const fl_pass *p) {
-  return p->ops->dense_fwd(p->dev, p->b, p->node->in.channels, p->node->layer.out, fl_const(p->x),
-                           p->w, p->bias, p->y);
+  return p->ops->dense_fwd(p->dev, p->steps, p->node->in.channels, p->node->layer.out,
+                           fl_const(p->x), p->w, p->bias, p->y);
 }
 
 static fl_status back_data(const fl_pass *p) {
-  return p->ops->dense_bwd_data(p->dev, p->b, p->node->in.channels, p->node->layer.out,
+  return p->ops->dense_bwd_data(p->dev, p->steps, p->node->in.channels, p->node->layer.out,
                                 fl_const(p->dy), p->w, p->dx);
 }
 
 static fl_status back_weights(const fl_pass *p) {
-  return p->ops->dense_bwd_weights(p->dev, p->b, p->node->in.channels, p->node->layer.out,
+  return p->ops->dense_bwd_weights(p->dev, p->steps, p->node->in.channels, p->node->layer.out,
                                    fl_const(p->x), fl_const(p->dy), p->scale, p->gw, p->gbias);
 }
 
 static fl_status back(const fl_pass *p) {
   if (p->ops->dense_bwd)
-    return p->ops->dense_bwd(p->dev, p->b, p->node->in.channels, p->node->layer.out, fl_const(p->x),
-                             fl_const(p->dy), p->w, p->dx, p->scale, p->gw, p->gbias);
+    return p->ops->dense_bwd(p->dev, p->steps, p->node->in.channels, p->node->layer.out,
+                             fl_const(p->x), fl_const(p->dy), p->w, p->dx, p->scale, p->gw,
+                             p->gbias);
   FL_TRY(back_data(p));
   return back_weights(p);
 }

@@ -4,6 +4,7 @@ static const fl_param params[] = {FL_LAYER_COMMON_PARAMS};
 
 static const char *shape(fl_node *node, fl_image skip) {
   (void)skip;
+  if (node->in.steps > 0) return "it takes images, and this is a sequence";
   node->out = (fl_image){(int)fl_image_size(node->in), 1, 1};
   return NULL;
 }

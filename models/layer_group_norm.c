@@ -13,6 +13,7 @@ static const fl_param params[] = {
 
 static const char *shape(fl_node *node, fl_image skip) {
   (void)skip;
+  if (node->in.steps > 0) return "it takes images, and this is a sequence";
   if (node->in.channels % node->layer.groups != 0) return "its groups must divide the channels";
   node->out = node->in;
   node->n_stat = 2 * (int64_t)node->layer.groups;

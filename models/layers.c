@@ -31,6 +31,7 @@ const char *fl_shape_same(fl_node *node, fl_image skip) {
 const char *fl_shape_window(fl_node *node, int channels) {
   const fl_layer *l = &node->layer;
   int64_t height = (int64_t)node->in.height + 2 * (int64_t)l->pad - l->kernel;
+  if (node->in.steps > 0) return "it takes images, and this is a sequence";
   int64_t width = (int64_t)node->in.width + 2 * (int64_t)l->pad - l->kernel;
   if (l->pad >= l->kernel) return "its padding must be less than its kernel";
   if (height < 0 || width < 0) return "its window is larger than the padded image";

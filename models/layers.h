@@ -26,6 +26,7 @@ typedef struct fl_node {
   int place;              /* in the list, from 0 */
   int x, skip;            /* the values it reads; skip -1: only one */
   fl_image in, out;       /* features are {n, 1, 1} */
+  const fl_model *model;  /* whose it is */
   fl_window window;       /* conv and pool: in, out, kernel, stride and pad again */
   int tensor, n_tensor;   /* its tensors: the first one's number and how many */
   int64_t n_stat;         /* floats a row that forward keeps for backward (group norm) */
@@ -44,13 +45,15 @@ typedef struct fl_pass {
   fl_dev *dev;
   const fl_node *node;
   fl_batch b;
-  bool drop;        /* dropout is active, and draw is set */
-  fl_draw draw;     /* purpose and layer filled in */
-  fl_cspan w, bias; /* its first and second tensor; at NULL: none */
+  fl_batch steps;               /* the steps of all examples as rows; b where x is no sequence */
+  bool drop;                    /* dropout is active, and draw is set */
+  fl_draw draw;                 /* purpose and layer filled in */
+  fl_cspan w, bias;             /* its first and second tensor; at NULL: none */
+  fl_cspan w_again, bias_again; /* its third and fourth: of recurrence */
   fl_span x, skip, y, stat;
   fl_span dy, dx;
   fl_coef scale;
-  fl_span gw, gbias; /* where weight gradients go; at NULL: none */
+  fl_span gw, gbias, gw_again, gbias_again; /* where weight gradients go; at NULL: none */
 } fl_pass;
 
 struct fl_kind_record {
@@ -62,7 +65,8 @@ struct fl_kind_record {
   /* Sets out (and window, n_stat) from layer and in. skip: the second input's shape. Returns NULL,
    * or why the layer does not fit, as the end of a sentence. */
   const char *(*shape)(fl_node *node, fl_image skip);
-  /* Describes tensor i: role, n_dim, dim, fan_in and fan_out; false when there is none. */
+  /* Describes tensor i: role, n_dim, dim, fan_in, fan_out and its part of the name, which is weight
+   * or bias as by its place unless it is set; false when there is none. */
   bool (*tensor)(const fl_node *node, int i, fl_tensor *out); /* NULL: no tensors */
   double (*flop)(const fl_node *node); /* of one pass of one example; NULL: not counted */
   fl_status (*forward)(const fl_pass *p);
@@ -104,7 +108,7 @@ struct fl_model {
   int n_layer;
   fl_node *node;
   fl_tensor *tensor;
-  fl_model_info info;
+  fl_model_info info; /* known to shape(): input, tokens, steps and n_output */
   fl_layout train, eval;
   fl_history_layout history;
   int n_part;

@@ -35,8 +35,9 @@ static label label_of(const fl_node *n) {
 }
 
 static bool too_large(fl_image i) {
-  return (int64_t)i.height * i.width > ACTIVATION_MAX ||
-         i.channels > ACTIVATION_MAX / ((int64_t)i.height * i.width);
+  int64_t area = (int64_t)i.height * i.width;
+  if (area > ACTIVATION_MAX || i.channels > ACTIVATION_MAX / area) return true;
+  return i.steps > ACTIVATION_MAX / (area * i.channels);
 }
 
 /* Puts a parameter's default where the table has zero, and checks its range. */
@@ -116,7 +117,8 @@ static fl_status add_tensors(const char *name, fl_model *m, fl_node *n) {
     if (m->info.n_tensor == TENSORS_MAX)
       return fl_fail(FEDLANE_USAGE, "model '%s' has more than %d tensors", name, TENSORS_MAX);
     for (int d = 0; d < t.n_dim; d++) t.count *= t.dim[d];
-    snprintf(t.name, sizeof t.name, "%s.%s", n->layer.name, i == 0 ? "weight" : "bias");
+    if (!t.part) t.part = i == 0 ? "weight" : "bias";
+    snprintf(t.name, sizeof t.name, "%s.%s", n->layer.name, t.part);
     for (int k = 0; k < m->info.n_tensor; k++)
       if (strcmp(m->tensor[k].name, t.name) == 0)
         return fl_fail(FEDLANE_USAGE, "model '%s': layers %d and %d are both called '%s'", name,
@@ -173,7 +175,7 @@ static fl_status check_ends(const char *name, int n_layer, fl_image in, int n_ou
   if (n_layer < 1 || n_layer > FL_LAYERS_MAX)
     return fl_fail(FEDLANE_USAGE, "model '%s' has %d layers; 1 to %d are allowed", name, n_layer,
                    FL_LAYERS_MAX);
-  if (in.channels < 1 || in.height < 1 || in.width < 1 || too_large(in))
+  if (in.channels < 1 || in.height < 1 || in.width < 1 || in.steps < 0 || too_large(in))
     return fl_fail(FEDLANE_USAGE,
                    "model '%s': its input is %d x %d x %d; each must be at least 1, and all "
                    "together at most %d",
@@ -184,20 +186,36 @@ static fl_status check_ends(const char *name, int n_layer, fl_image in, int n_ou
   return FEDLANE_OK;
 }
 
-static fl_status fill_in(const char *name, const fl_layer *layer, fl_model *m) {
+/* steps: at which outputs are wanted; 0: one output an example. */
+static fl_status check_output(const char *name, const fl_model *m, int steps) {
+  fl_image end = m->node[m->n_layer - 1].out;
+  bool fits = end.channels == m->info.n_output && end.height == 1 && end.width == 1;
+  if (fits && end.steps == steps) return FEDLANE_OK;
+  if (fits && steps == 0)
+    return fl_fail(FEDLANE_USAGE,
+                   "model '%s' ends with a sequence of %d steps, but the data have one answer an "
+                   "example: put `last` before its last dense layer",
+                   name, end.steps);
+  if (fits)
+    return fl_fail(FEDLANE_USAGE,
+                   "model '%s' ends with %d steps, but the data have an answer at each of %d", name,
+                   end.steps, steps);
+  return fl_fail(FEDLANE_USAGE,
+                 "model '%s' ends with %d x %d x %d, but the data need %d outputs: end it with a "
+                 "dense layer",
+                 name, end.channels, end.height, end.width, m->info.n_output);
+}
+
+static fl_status fill_in(const char *name, const fl_layer *layer, int steps, fl_model *m) {
   for (int i = 0; i < m->n_layer; i++) {
     fl_node *n = &m->node[i];
     n->place = i;
+    n->model = m;
     FL_TRY(read_layer(name, &layer[i], m->info.n_output, n));
     FL_TRY(fit(name, m, n));
     FL_TRY(add_tensors(name, m, n));
   }
-  fl_image end = m->node[m->n_layer - 1].out;
-  if (fl_image_size(end) != m->info.n_output || end.channels != m->info.n_output)
-    return fl_fail(FEDLANE_USAGE,
-                   "model '%s' ends with %d x %d x %d, but the data need %d outputs: end it with a "
-                   "dense layer",
-                   name, end.channels, end.height, end.width, m->info.n_output);
+  FL_TRY(check_output(name, m, steps));
   FL_TRY(connect(name, m));
   fl_blocks_find(m);
   FL_TRY(fl_layout_make(m, false, &m->eval));
@@ -205,8 +223,8 @@ static fl_status fill_in(const char *name, const fl_layer *layer, fl_model *m) {
 }
 
 fl_status fl_model_build(const char *name, int n_layer, const fl_layer *layer, fl_init init,
-                         fl_image input, int n_output, fl_model **out) {
-  FL_TRY(check_ends(name, n_layer, input, n_output));
+                         const fl_ends *ends, fl_model **out) {
+  FL_TRY(check_ends(name, n_layer, ends->input, ends->n_output));
   fl_model *m = calloc(1, sizeof *m);
   if (m) m->node = calloc((size_t)n_layer, sizeof *m->node);
   if (m) m->tensor = calloc(TENSORS_MAX, sizeof *m->tensor);
@@ -216,9 +234,11 @@ fl_status fl_model_build(const char *name, int n_layer, const fl_layer *layer, f
   }
   m->init = init;
   m->n_layer = n_layer;
-  m->info.input = input;
-  m->info.n_output = n_output;
-  fl_status status = fill_in(name, layer, m);
+  m->info.input = ends->input;
+  m->info.tokens = ends->tokens;
+  m->info.steps = ends->input.steps;
+  m->info.n_output = ends->n_output;
+  fl_status status = fill_in(name, layer, ends->steps, m);
   if (status == FEDLANE_OK)
     *out = m;
   else

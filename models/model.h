@@ -48,11 +48,21 @@ typedef enum fl_init {
   FL_INIT_GLOROT, /* weight uniform in +-sqrt(6/(fan_in+fan_out)), bias 0: Keras' default */
 } fl_init;
 
+/* What the data ask of a model. */
+typedef struct fl_ends {
+  fl_image input;
+  int tokens;   /* > 0: the input is a sequence of numbers of tokens below this */
+  int n_output; /* classes or regression targets */
+  int steps;    /* > 0: outputs are wanted at each of so many steps */
+} fl_ends;
+
 typedef struct fl_model_spec {
   fl_record record;
   const fl_layer *layer;
   int n_layer;
   fl_init init;
+  const fl_ends *typical; /* data that it is made for, as `fedlane show` counts; NULL: images */
+  int n_typical;
 } fl_model_spec;
 
 extern const fl_catalogue fl_models;      /* entries are fl_model_spec */
@@ -72,7 +82,8 @@ typedef enum fl_role {
 
 /* One tensor of the flat weight vector. */
 typedef struct fl_tensor {
-  char name[64]; /* such as "conv1.weight" */
+  const char *part; /* such as "weight" */
+  char name[64];    /* such as "conv1.weight" */
   fl_role role;
   int layer, n_dim, dim[4];
   int64_t at, count, fan_in, fan_out; /* at: offset in floats */
@@ -86,6 +97,7 @@ typedef struct fl_model_info {
   int64_t parameters; /* without gaps */
   int n_tensor, n_output;
   fl_image input;
+  int tokens, steps; /* of the input: how many tokens there are, and steps; 0: no sequence */
   double flop;       /* multiply-adds counted as 2, forward, one example */
   double flop_train; /* forward and backward; the first layer has no data gradient */
   /* Bytes that training moves, counted, not measured. An example: each value that a layer writes to
@@ -97,12 +109,12 @@ typedef struct fl_model_info {
 
 enum { FL_LAYERS_MAX = 250 }; /* in one model: the random numbers' layer word has 8 bits */
 
-/* Checks the table against the input and fills in shapes. name is for messages ("model 'lenet'").
- * n_output: classes or regression targets. The layer table is copied, names too.
- * Features without a shape are {n, 1, 1} images; dense takes nothing else.
+/* Checks the table against its ends and fills in shapes. name is for messages ("model 'lenet'").
+ * The layer table is copied, names too. Features without a shape are {n, 1, 1} images; dense takes
+ * these, and the steps of a sequence one by one.
  * Errors: USAGE, naming the layer by its place (from 1) and the shapes; MEMORY. */
 fl_status fl_model_build(const char *name, int n_layer, const fl_layer *layer, fl_init init,
-                         fl_image input, int n_output, fl_model **out);
+                         const fl_ends *ends, fl_model **out);
 void fl_model_close(fl_model **model);
 const fl_model_info *fl_model_about(const fl_model *model);
 const fl_tensor *fl_model_tensor(const fl_model *model, int i); /* in order of offset */
@@ -165,6 +177,7 @@ typedef struct fl_walk {
   const fl_draw *draw; /* dropout; purpose and layer are filled in; NULL leaves dropout out */
   fl_cspan w;
   fl_span act;               /* lanes of fl_model_act(B, train) floats, 64-byte aligned */
+  int32_t *step_rows;        /* (host) scratch [C]: live rows of sequences; NULL: there are none */
   const fl_history *history; /* NULL when no layer is implicit, and in evaluation */
 } fl_walk;
 

@@ -48,6 +48,8 @@ static fl_pass pass_of(const walk *k, int i) {
   const fl_node *n = &k->model->node[i];
   const fl_tensor *t = &k->model->tensor[n->tensor];
   fl_pass p = {.ops = of->ops, .dev = of->dev, .node = n, .b = of->b, .drop = of->draw != NULL};
+  p.steps = p.b;
+  if (n->in.steps > 0) p.steps = (fl_batch){of->b.C, of->b.B * n->in.steps, of->step_rows};
   if (p.drop) {
     p.draw = *of->draw;
     p.draw.purpose = FL_FOR_DROPOUT;
@@ -55,6 +57,8 @@ static fl_pass pass_of(const walk *k, int i) {
   }
   if (n->n_tensor > 0) p.w = const_part(of->w, t[0].at);
   if (n->n_tensor > 1) p.bias = const_part(of->w, t[1].at);
+  if (n->n_tensor > 2) p.w_again = const_part(of->w, t[2].at);
+  if (n->n_tensor > 3) p.bias_again = const_part(of->w, t[3].at);
   p.x = value_at(k, n->x);
   if (n->skip >= 0) p.skip = value_at(k, n->skip);
   p.y = value_at(k, i + 1);
@@ -71,9 +75,12 @@ static fl_status forward_block(const walk *k, fl_pass *p, bool train) {
                                fl_const(p->x), p->w, p->bias, value_at(k, n->block_end + 1), mask);
 }
 
-static fl_status check_walk(const fl_model *model, const fl_walk *of) {
+/* Counts the live rows of sequences, and checks the history. */
+static fl_status begin(const fl_model *model, const fl_walk *of, bool train) {
   const fl_history *h = of->history;
-  if (fl_model_history(model) == 0) return FEDLANE_OK;
+  for (int c = 0; model->info.steps > 0 && c < of->b.C; c++)
+    of->step_rows[c] = of->b.rows[c] * model->info.steps;
+  if (!train || fl_model_history(model) == 0) return FEDLANE_OK;
   if (h && of->b.B == model->history.B && (h->piece + 1) * of->b.B <= model->history.rows)
     return FEDLANE_OK;
   return fl_fail(FEDLANE_INTERNAL, "a walk of %d rows does not fit the history of its lanes",
@@ -85,7 +92,7 @@ fl_status fl_model_forward(const fl_model *model, const fl_walk *of, bool train)
   plain.draw = NULL;
   walk k = {model, train ? &model->train : &model->eval, train ? of : &plain,
             fl_blocks_on(of->ops)};
-  if (train) FL_TRY(check_walk(model, of));
+  FL_TRY(begin(model, of, train));
   for (int i = 0; i < model->n_layer; i++) {
     fl_pass p = pass_of(&k, i);
     if (k.blocks && p.node->block_end) {
@@ -133,6 +140,8 @@ static void aim(const walk *k, fl_pass *p, const fl_sink *sink) {
   p->scale = sink->scale;
   p->gw = part(sink->at, t[0].at);
   if (p->node->n_tensor > 1) p->gbias = part(sink->at, t[1].at);
+  if (p->node->n_tensor > 2) p->gw_again = part(sink->at, t[2].at);
+  if (p->node->n_tensor > 3) p->gbias_again = part(sink->at, t[3].at);
 }
 
 /* Sends the gradients of p's layer's tensors to the sink. */
@@ -162,7 +171,7 @@ static bool takes_both(const fl_node *n, const fl_sink *sink) {
 
 fl_status fl_model_backward(const fl_model *model, const fl_walk *of, const fl_sink *sink) {
   walk k = {model, &model->train, of, fl_blocks_on(of->ops)};
-  FL_TRY(check_walk(model, of));
+  FL_TRY(begin(model, of, true));
   if (sink->n_term > FL_TERMS_MAX)
     return fl_fail(FEDLANE_INTERNAL, "%d terms for one step; at most %d are allowed", sink->n_term,
                    FL_TERMS_MAX);

@@ -21,7 +21,8 @@ static inline fl_dataset load_good(const char *name, const char *path, const fl_
   const fl_format *format = find(name);
   fl_args plain = fl_args_of(&format->record);
   fl_dataset d;
-  fl_status status = format->load(path, args ? args->at : plain.at, 1, &d);
+  fl_status status = format->load(&(fl_load){.path = path, .seed = 1, .threads = 2},
+                                  args ? args->at : plain.at, &d);
   if (status != FEDLANE_OK) printf("\n    %s: %s\n", path, fedlane_error());
   CU_ASSERT_EQUAL_FATAL(status, FEDLANE_OK);
   return d;
@@ -33,7 +34,8 @@ static inline void refuse(const char *name, const char *path, const fl_args *arg
   const fl_format *format = find(name);
   fl_args plain = fl_args_of(&format->record);
   fl_dataset d;
-  fl_status got = format->load(path, args ? args->at : plain.at, 1, &d);
+  fl_status got = format->load(&(fl_load){.path = path, .seed = 1, .threads = 2},
+                               args ? args->at : plain.at, &d);
   bool good = got == status && strstr(fedlane_error(), word) && strstr(fedlane_error(), other);
   if (!good) printf("\n    expected '%s', '%s', got %d: %s\n", word, other, got, fedlane_error());
   CU_ASSERT(good);

@@ -74,7 +74,13 @@ void rig_forward(rig *r, bool train) {
                                        rig_act(r, fl_model_input_at(r->model, r->B)),
                                        r->source.label ? r->label : NULL, target),
                         FEDLANE_OK);
-  fl_walk walk = {r->ops, r->dev, b, r->drop ? &draw : NULL, w, rig_act(r, 0), NULL};
+  fl_walk walk = {.ops = r->ops,
+                  .dev = r->dev,
+                  .b = b,
+                  .draw = r->drop ? &draw : NULL,
+                  .w = w,
+                  .act = rig_act(r, 0),
+                  .step_rows = r->step_rows};
   CU_ASSERT_EQUAL_FATAL(fl_model_forward(r->model, &walk, train), FEDLANE_OK);
 }
 
@@ -100,7 +106,13 @@ void rig_loss(rig *r) {
 void rig_backward(rig *r, const fl_sink *sink) {
   fl_draw draw = rig_draw(r);
   fl_cspan w = {r->w, r->shared ? 0 : r->about->P};
-  fl_walk walk = {r->ops, r->dev, rig_batch(r), r->drop ? &draw : NULL, w, rig_act(r, 0), NULL};
+  fl_walk walk = {.ops = r->ops,
+                  .dev = r->dev,
+                  .b = rig_batch(r),
+                  .draw = r->drop ? &draw : NULL,
+                  .w = w,
+                  .act = rig_act(r, 0),
+                  .step_rows = r->step_rows};
   CU_ASSERT_EQUAL_FATAL(fl_model_backward(r->model, &walk, sink), FEDLANE_OK);
   CU_ASSERT_EQUAL(r->ops->sync(r->dev), FEDLANE_OK);
 }

@@ -15,7 +15,7 @@ typedef struct rig {
   fl_model *model;
   const fl_model_info *about;
   int C, B;
-  int32_t rows[RIG_LANES];
+  int32_t rows[RIG_LANES], step_rows[RIG_LANES];
   uint32_t client[RIG_LANES], nth[RIG_LANES];
   int32_t index[RIG_LANES * RIG_BATCH]; /* which examples a lane reads */
   fl_source source;

@@ -30,6 +30,7 @@ enum { EXAMPLES = 11, TARGETS = 3 };
 static fl_source make_source(fl_rig *r, const float *shift, const float *scale) {
   fl_source s = {.image = r->k->window.in,
                  .bytes = r->k->bytes,
+                 .n_label = 1,
                  .shift = shift,
                  .scale = scale,
                  .crop = r->k->window.pad,

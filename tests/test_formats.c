@@ -193,7 +193,9 @@ static void safetensors_fixes_classes(void) {
 
 static fl_dataset synthesise(const fl_args *args, uint32_t seed) {
   fl_dataset d;
-  CU_ASSERT_EQUAL_FATAL(find("synthetic")->load("", args->at, seed, &d), FEDLANE_OK);
+  CU_ASSERT_EQUAL_FATAL(
+      find("synthetic")->load(&(fl_load){.path = "", .seed = seed, .threads = 1}, args->at, &d),
+      FEDLANE_OK);
   return d;
 }
 

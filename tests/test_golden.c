@@ -74,7 +74,9 @@ static fl_model *build(const golden *g) {
   memcpy(table, g->layer ? g->layer : spec->layer, (size_t)n * sizeof *table);
   for (int i = 0; g->narrow && i < n; i++) table[i].out /= g->narrow;
   CU_ASSERT_EQUAL_FATAL(
-      fl_model_build(g->name, n, table, FL_INIT_TORCH, g->input, g->n_output, &model), FEDLANE_OK);
+      fl_model_build(g->name, n, table, FL_INIT_TORCH,
+                     &(fl_ends){.input = g->input, .n_output = g->n_output}, &model),
+      FEDLANE_OK);
   return model;
 }
 
@@ -156,6 +158,7 @@ static void run(const fl_ops *ops, const golden *g) {
   r.regression = g->regression;
   r.delta = g->delta;
   r.source = (fl_source){.image = g->input,
+                         .n_label = 1,
                          .x = pixels,
                          .label = label ? labels : NULL,
                          .target = target,

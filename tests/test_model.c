@@ -12,7 +12,8 @@ static const fl_image nothing = {0, 1, 1}, wide = {1 << 20, 1, 1}, huge = {1, 1 
 static fl_status build_named(const char *name, fl_image input, int n_output, fl_model **out) {
   const fl_model_spec *s = (const fl_model_spec *)fl_catalogue_find(&fl_models, name);
   CU_ASSERT_PTR_NOT_NULL_FATAL(s);
-  return fl_model_build(name, s->n_layer, s->layer, s->init, input, n_output, out);
+  return fl_model_build(name, s->n_layer, s->layer, s->init,
+                        &(fl_ends){.input = input, .n_output = n_output}, out);
 }
 
 static void counts(void) {
@@ -57,13 +58,15 @@ static void bytes(void) {
                             {.kind = FL_DROPOUT, .p = 0.5},
                             {.kind = FL_DENSE}};
   fl_model *m = NULL;
-  CU_ASSERT_EQUAL_FATAL(fl_model_build("m", 5, layer, FL_INIT_TORCH, (fl_image){2, 4, 4}, 5, &m),
+  CU_ASSERT_EQUAL_FATAL(fl_model_build("m", 5, layer, FL_INIT_TORCH,
+                                       &(fl_ends){.input = {2, 4, 4}, .n_output = 5}, &m),
                         FEDLANE_OK);
   CU_ASSERT_EQUAL(fl_model_about(m)->bytes_train, 8 * 32 + 16 * (12 + 12 + 5));
   CU_ASSERT_EQUAL(fl_model_about(m)->bytes_step, 12 * (3 * 18 + 3 + 5 * 12 + 5));
   CU_ASSERT_TRUE(fl_model_about(m)->draws);
   fl_model_close(&m);
-  CU_ASSERT_EQUAL_FATAL(fl_model_build("m", 3, layer, FL_INIT_TORCH, (fl_image){2, 4, 4}, 12, &m),
+  CU_ASSERT_EQUAL_FATAL(fl_model_build("m", 3, layer, FL_INIT_TORCH,
+                                       &(fl_ends){.input = {2, 4, 4}, .n_output = 12}, &m),
                         FEDLANE_OK);
   CU_ASSERT_FALSE(fl_model_about(m)->draws);
   fl_model_close(&m);
@@ -92,7 +95,8 @@ static void tensors(void) {
   free(w);
   fl_model_close(&m);
   const fl_layer nameless[] = {{.kind = FL_RELU}, {.kind = FL_DENSE}};
-  CU_ASSERT_EQUAL_FATAL(fl_model_build("mine", 2, nameless, FL_INIT_TORCH, flat, 4, &m),
+  CU_ASSERT_EQUAL_FATAL(fl_model_build("mine", 2, nameless, FL_INIT_TORCH,
+                                       &(fl_ends){.input = flat, .n_output = 4}, &m),
                         FEDLANE_OK);
   CU_ASSERT_STRING_EQUAL(fl_model_tensor(m, 1)->name, "1.bias");
   fl_model_close(&m);
@@ -136,7 +140,8 @@ static void start(void) {
 
 static void refused(int n, const fl_layer *layer, fl_image input, int n_output, const char *why) {
   fl_model *m = NULL;
-  CU_ASSERT_EQUAL(fl_model_build("mine", n, layer, FL_INIT_TORCH, input, n_output, &m),
+  CU_ASSERT_EQUAL(fl_model_build("mine", n, layer, FL_INIT_TORCH,
+                                 &(fl_ends){.input = input, .n_output = n_output}, &m),
                   FEDLANE_USAGE);
   CU_ASSERT_PTR_NULL(m);
   if (!strstr(fedlane_error(), why)) printf("'%s' is not in '%s'\n", why, fedlane_error());

@@ -72,6 +72,7 @@ static fl_status load(fl_rig *r, fl_batch b, net *n) {
   for (int i = 0; i < EXAMPLES; i++) label[i] = i % K;
   for (int i = 0; i < LANES * B; i++) index[i] = (5 * (i / B) + i % B) % EXAMPLES;
   fl_source source = {.image = conv.in,
+                      .n_label = 1,
                       .shift = shift,
                       .scale = scale,
                       .x = fl_rig_hold(r, x, sizeof x),

@@ -62,6 +62,7 @@ static void check_gather(fl_rig *r) {
     cut_by_hand(scaled[index[row]], fl_rng_block(&key, (uint32_t)row), want + row * SIZE);
   fl_source source = {.image = {CHANNELS, HEIGHT, WIDTH},
                       .bytes = true,
+                      .n_label = 1,
                       .shift = shift,
                       .scale = scale,
                       .crop = CROP,

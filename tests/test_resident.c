@@ -230,8 +230,12 @@ static void write_step(const bench *d, fl_tape *tape, bool blocks) {
   fl_dev *t = fl_tape_begin(tape);
   fl_batch b = {LANES, BATCH, NULL};
   fl_draw draw = {0};
-  fl_source source = {
-      .image = conv1.in, .x = d->x, .label = d->label, .shift = shift, .scale = scale};
+  fl_source source = {.image = conv1.in,
+                      .n_label = 1,
+                      .x = d->x,
+                      .label = d->label,
+                      .shift = shift,
+                      .scale = scale};
   fl_coef rate = fl_all(-0.1);
   int features = (int)fl_image_size(conv2.out);
   fl_cspan none = {0};

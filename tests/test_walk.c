@@ -87,14 +87,18 @@ static void aim(rig *r) {
   static const float zero[3], one[3] = {1, 1, 1};
   for (int i = 0; i < FL_COUNT(pixels); i++) pixels[i] = sinf(1.7f * (float)i * (float)i);
   for (int i = 0; i < EXAMPLES; i++) labels[i] = i * 7 % CLASSES;
-  r->source = (fl_source){
-      .image = r->about->input, .x = pixels, .label = labels, .shift = zero, .scale = one};
+  r->source = (fl_source){.image = r->about->input,
+                          .n_label = 1,
+                          .x = pixels,
+                          .label = labels,
+                          .shift = zero,
+                          .scale = one};
 }
 
 static rig open_net(const fl_ops *ops, const struct net *n, int C, int B) {
   fl_model *model = NULL;
-  fl_status status =
-      fl_model_build(n->name, n->n_layer, n->layer, FL_INIT_TORCH, n->input, CLASSES, &model);
+  fl_status status = fl_model_build(n->name, n->n_layer, n->layer, FL_INIT_TORCH,
+                                    &(fl_ends){.input = n->input, .n_output = CLASSES}, &model);
   if (status != FEDLANE_OK) printf("%s\n", fedlane_error());
   CU_ASSERT_EQUAL_FATAL(status, FEDLANE_OK);
   rig r = rig_open(ops, model, C, B);
@@ -259,13 +263,13 @@ static void dropout_on(const fl_ops *ops) {
   static float zero[N], one[N];
   fl_model *model = NULL;
   CU_ASSERT_EQUAL_FATAL(fl_model_build("drops", FL_COUNT(layers), layers, FL_INIT_GLOROT,
-                                       (fl_image){N, 1, 1}, 1, &model),
+                                       &(fl_ends){.input = {N, 1, 1}, .n_output = 1}, &model),
                         FEDLANE_OK);
   rig r = rig_open(ops, model, 1, 1);
   const float *z = r.act + fl_model_output_at(model, 1);
   for (int i = 0; i < N; i++) one[i] = r.w[i] = 1;
-  r.source =
-      (fl_source){.image = {N, 1, 1}, .x = one, .label = labels, .shift = zero, .scale = one};
+  r.source = (fl_source){
+      .image = {N, 1, 1}, .n_label = 1, .x = one, .label = labels, .shift = zero, .scale = one};
   rig_forward(&r, true);
   CU_ASSERT(*z > 250 && *z < 550);
   rig_forward(&r, false);

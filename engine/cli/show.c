@@ -83,28 +83,34 @@ static void print_table(const fl_record *record, const void *args, row *rows, ma
   print_free(record);
 }
 
-static void print_count(const fl_model_spec *spec, fl_image input) {
-  enum { OUTPUTS = 10 };
+static void print_count(const fl_model_spec *spec, const fl_ends *ends) {
+  fl_image in = ends->input;
   fl_model *model = NULL;
-  if (fl_model_build(spec->record.name, spec->n_layer, spec->layer, spec->init, input, OUTPUTS,
-                     &model) != FEDLANE_OK)
+  if (fl_model_build(spec->record.name, spec->n_layer, spec->layer, spec->init, ends, &model) !=
+      FEDLANE_OK)
     return;
   const fl_model_info *info = fl_model_about(model);
-  printf("  %d x %d x %d: %lld parameters, %.4g Mflop forward\n", input.channels, input.height,
-         input.width, (long long)info->parameters, info->flop / 1e6);
+  printf("  %d x %d x %d", in.channels, in.height, in.width);
+  if (in.steps > 0) printf(", %d steps", in.steps);
+  if (ends->tokens > 0) printf(" of %d tokens", ends->tokens);
+  printf(", %d outputs: %lld parameters, %.4g Mflop forward\n", ends->n_output,
+         (long long)info->parameters, info->flop / 1e6);
   fl_model_close(&model);
 }
 
 static void print_model(const fl_model_spec *spec) {
-  static const fl_image typical[] = {{1, 28, 28}, {3, 32, 32}};
+  static const fl_ends images[] = {{.input = {1, 28, 28}, .n_output = 10},
+                                   {.input = {3, 32, 32}, .n_output = 10}};
+  const fl_ends *typical = spec->typical ? spec->typical : images;
+  int n = spec->typical ? spec->n_typical : FL_COUNT(images);
   printf("\nLayers\n");
   for (int i = 0; i < spec->n_layer; i++) {
     printf("  - ");
     fl_config_write_layer(&spec->layer[i], false, stdout);
     putchar('\n');
   }
-  printf("\nSize with 10 outputs, by input (channels x height x width)\n");
-  for (int i = 0; i < FL_COUNT(typical); i++) print_count(spec, typical[i]);
+  printf("\nSize by input (channels x height x width)\n");
+  for (int i = 0; i < n; i++) print_count(spec, &typical[i]);
 }
 
 static int print_record(const fl_catalogue *catalogue, const fl_record *record) {

@@ -65,17 +65,17 @@ static fl_status fill(const cifar_layout *layout, const cifar_file *f, int64_t a
   return FEDLANE_OK;
 }
 
-static fl_status load(const char *path, const void *args, uint32_t seed, fl_dataset *out) {
+static fl_status load(const fl_load *how, const void *args, fl_dataset *out) {
   const cifar_args *a = args;
   const cifar_layout *layout = &layouts[a->labels];
-  (void)seed;
+
   fl_status status;
   cifar_file file[FILES_MOST] = {{0}};
   int last = layout->n_file - 1;
   int64_t at = 0;
   memset(out, 0, sizeof *out);
   for (int i = 0; i <= last; i++) {
-    FL_GO(open_file(path, layout->name[i], layout->label_bytes + PIXELS, &file[i]));
+    FL_GO(open_file(how->path, layout->name[i], layout->label_bytes + PIXELS, &file[i]));
     *(i < last ? &out->n_train : &out->n_test) += file[i].n;
   }
   out->image = (fl_image){3, 32, 32};

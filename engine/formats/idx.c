@@ -163,14 +163,14 @@ static fl_status fill(const idx_file *images, const idx_file *labels, int64_t at
   return FEDLANE_OK;
 }
 
-static fl_status load(const char *path, const void *args, uint32_t seed, fl_dataset *out) {
+static fl_status load(const fl_load *how, const void *args, fl_dataset *out) {
   const idx_args *a = args;
-  (void)seed;
+
   fl_status status;
   idx_file file[4] = {{0}}; /* images and labels for training, then for the test */
   const char *const name[4] = {a->train_images, a->train_labels, a->test_images, a->test_labels};
   memset(out, 0, sizeof *out);
-  for (int i = 0; i < 4; i++) FL_GO(open_file(path, name[i], &file[i]));
+  for (int i = 0; i < 4; i++) FL_GO(open_file(how->path, name[i], &file[i]));
   FL_GO(check_pair(&file[0], &file[1]));
   FL_GO(check_pair(&file[2], &file[3]));
   FL_GO(check_same_images(&file[0], &file[2]));

@@ -181,25 +181,25 @@ static fl_status compact_clients(const fl_st_tensor *client, fl_dataset *out) {
   return FEDLANE_OK;
 }
 
-static fl_status load(const char *path, const void *args, uint32_t seed, fl_dataset *out) {
+static fl_status load(const fl_load *how, const void *args, fl_dataset *out) {
   const safetensors_args *a = args;
-  (void)seed;
+
   fl_status status;
   fl_st_file *file = NULL;
-  parts p = {.path = path};
+  parts p = {.path = how->path};
   memset(out, 0, sizeof *out);
-  FL_GO(fl_st_open(path, &file));
+  FL_GO(fl_st_open(how->path, &file));
   FL_GO(find_parts(file, &p));
   FL_GO(check_parts(&p));
-  FL_GO(fl_image_from_sizes(path, "x", p.x->n_dim - 1, p.x->dim + 1, &out->image));
+  FL_GO(fl_image_from_sizes(how->path, "x", p.x->n_dim - 1, p.x->dim + 1, &out->image));
   out->bytes = p.x->type == FL_U8;
   out->n_train = p.x->dim[0];
   out->n_test = p.x_test ? p.x_test->dim[0] : 0;
   if (!whole_numbers(p.y)) out->n_target = p.y->n_dim == 2 ? (int)p.y->dim[1] : 1;
   if (out->n_target == 0) out->classes = (int)a->classes;
   FL_GO(fl_dataset_alloc(out));
-  FL_GO(fill(path, p.x, p.y, 0, out));
-  if (p.x_test) FL_GO(fill(path, p.x_test, p.y_test, out->n_train, out));
+  FL_GO(fill(how->path, p.x, p.y, 0, out));
+  if (p.x_test) FL_GO(fill(how->path, p.x_test, p.y_test, out->n_train, out));
   if (out->label) fl_dataset_count_classes(out);
   if (p.client) FL_GO(compact_clients(p.client, out));
 done:

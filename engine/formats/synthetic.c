@@ -117,10 +117,10 @@ static fl_status make_clients(int64_t clients, fl_dataset *d) {
   return FEDLANE_OK;
 }
 
-static fl_status load(const char *path, const void *args, uint32_t seed, fl_dataset *out) {
+static fl_status load(const fl_load *how, const void *args, fl_dataset *out) {
   const synthetic_args *a = args;
   const int64_t size[3] = {a->channels, a->height, a->width};
-  (void)path;
+
   fl_status status;
   memset(out, 0, sizeof *out);
   FL_GO(fl_image_from_sizes("synthetic", "x", 3, size, &out->image));
@@ -130,7 +130,7 @@ static fl_status load(const char *path, const void *args, uint32_t seed, fl_data
   out->n_train = a->examples;
   out->n_test = a->test;
   FL_GO(fl_dataset_alloc(out));
-  FL_GO(a->kind == IMAGES ? make_images(a, seed, out) : make_regression(a, seed, out));
+  FL_GO(a->kind == IMAGES ? make_images(a, how->seed, out) : make_regression(a, how->seed, out));
   FL_GO(make_clients(a->clients, out));
 done:
   if (status != FEDLANE_OK) fl_dataset_close(out);

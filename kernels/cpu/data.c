@@ -91,8 +91,20 @@ static void gather_line(const fl_source *source, int64_t example, int channel, i
   }
 }
 
+/* Sequences keep their order; the channels change fastest. */
+static void gather_sequence(const fl_source *source, int64_t example, float *x) {
+  int F = source->image.channels;
+  int64_t at = example * fl_image_size(source->image);
+  for (int t = 0; t < source->image.steps; t++, x += F, at += F)
+    for (int k = 0; k < F; k++) normalise(source, at + k, 1, k, 1, x + k);
+}
+
 static void gather_image(const fl_source *source, int64_t example, cut cut, float *x) {
   fl_image s = source->image;
+  if (s.steps > 0) {
+    gather_sequence(source, example, x);
+    return;
+  }
   int beside = fl_beside(s.channels);
   int64_t plane = (int64_t)s.height * s.width;
   if (cut.down == 0 && cut.right == 0 && !cut.flip && plane <= INT32_MAX) {
@@ -111,18 +123,19 @@ fl_status fl_cpu_gather(fl_dev *d, fl_batch b, const fl_source *source, const in
                         int64_t index_stride, const fl_draw *draw, fl_span x, int32_t *label,
                         fl_span target) {
   (void)d;
-  int64_t size = fl_image_size(source->image), T = source->n_target;
+  int64_t size = fl_image_size(source->image), T = source->n_target, L = source->n_label;
   for (int c = 0; c < b.C; c++) {
     int live = b.rows[c];
     float *xs = fl_lane_out(x, c), *goal = target.at ? fl_lane_out(target, c) : NULL;
     for (int row = 0; row < live; row++) {
       int64_t example = index[c * index_stride + row];
       gather_image(source, example, cut_draw(source, draw, c, row), xs + row * size);
-      if (label) label[(int64_t)c * b.B + row] = source->label[example];
+      for (int64_t i = 0; label && i < L; i++)
+        label[(c * (int64_t)b.B + row) * L + i] = source->label[example * L + i];
       for (int64_t t = 0; goal && t < T; t++) goal[row * T + t] = source->target[example * T + t];
     }
     memset(xs + live * size, 0, (size_t)((b.B - live) * size) * sizeof(float));
-    for (int row = live; label && row < b.B; row++) label[(int64_t)c * b.B + row] = -1;
+    for (int64_t i = live * L; label && i < b.B * L; i++) label[c * b.B * L + i] = -1;
     if (goal) memset(goal + live * T, 0, (size_t)((b.B - live) * T) * sizeof(float));
   }
   return FEDLANE_OK;

@@ -40,6 +40,21 @@ extern "C" const fl_ops fl_cuda_ops = {
     fl_cuda_act_bwd,
     fl_cuda_dropout,
     fl_cuda_flatten,
+    nullptr, // depthwise_fwd
+    nullptr, // depthwise_bwd_data
+    nullptr, // depthwise_bwd_weights
+    nullptr, // columns
+    nullptr, // embed_fwd
+    nullptr, // embed_bwd_weights
+    nullptr, // lstm_fwd
+    nullptr, // lstm_bwd
+    nullptr, // gru_fwd
+    nullptr, // gru_bwd
+    nullptr, // last
+    nullptr, // shift_fwd
+    nullptr, // shift_bwd_weights
+    nullptr, // attend_fwd
+    nullptr, // attend_bwd
     fl_cuda_xent,
     fl_cuda_regress,
     fl_cuda_step,

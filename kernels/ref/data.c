@@ -22,16 +22,25 @@ static cut draw_cut(const fl_source *source, const fl_draw *draw, int lane, int 
   return drawn;
 }
 
+/* Value i of an example that is neither cropped nor flipped. */
+static double value(const fl_source *source, int64_t example, int64_t i) {
+  fl_image s = source->image;
+  int64_t at = example * fl_image_size(s) + i, channel = i / (s.height * s.width) % s.channels;
+  double x = source->bytes ? ((const uint8_t *)source->x)[at] : ((const float *)source->x)[at];
+  return (x - source->shift[channel]) * source->scale[channel];
+}
+
 static double pixel(const fl_source *source, int64_t example, int channel, int h, int w) {
   fl_image s = source->image;
   if (h < 0 || h >= s.height || w < 0 || w >= s.width) return 0;
-  int64_t i = ((example * s.channels + channel) * s.height + h) * s.width + w;
-  double x = source->bytes ? ((const uint8_t *)source->x)[i] : ((const float *)source->x)[i];
-  return (x - source->shift[channel]) * source->scale[channel];
+  return value(source, example, ((int64_t)channel * s.height + h) * s.width + w);
 }
 
 static void gather_image(const fl_source *source, int64_t example, cut cut, float *x) {
   fl_image s = source->image;
+  for (int64_t i = 0; s.steps > 0 && i < fl_image_size(s); i++)
+    x[i] = (float)value(source, example, i);
+  if (s.steps > 0) return;
   for (int k = 0; k < s.channels; k++)
     for (int h = 0; h < s.height; h++)
       for (int w = 0; w < s.width; w++) {
@@ -45,7 +54,7 @@ fl_status fl_ref_gather(fl_dev *d, fl_batch b, const fl_source *source, const in
                         fl_span target) {
   (void)d;
   int64_t size = fl_image_size(source->image);
-  int T = source->n_target;
+  int T = source->n_target, L = source->n_label;
   for (int c = 0; c < b.C; c++)
     for (int row = 0; row < b.B; row++) {
       bool live = row < b.rows[c];
@@ -53,7 +62,8 @@ fl_status fl_ref_gather(fl_dev *d, fl_batch b, const fl_source *source, const in
       float *image = fl_ref_out(x, c) + row * size;
       if (live) gather_image(source, example, draw_cut(source, draw, c, row), image);
       for (int64_t i = 0; !live && i < size; i++) image[i] = 0;
-      if (label) label[(int64_t)c * b.B + row] = live ? source->label[example] : -1;
+      for (int i = 0; label && i < L; i++)
+        label[((int64_t)c * b.B + row) * L + i] = live ? source->label[example * L + i] : -1;
       for (int t = 0; target.at && t < T; t++)
         fl_ref_out(target, c)[(int64_t)row * T + t] = live ? source->target[example * T + t] : 0;
     }

@@ -23,8 +23,8 @@ fl_status fl_ref_xent(fl_dev *d, fl_batch b, int K, fl_coef norm, const int32_t 
     for (int row = 0; row < b.B; row++) {
       const float *zs = fl_ref_in(z, c) + (int64_t)row * K;
       float *dzs = dz.at ? fl_ref_out(dz, c) + (int64_t)row * K : NULL;
-      bool live = row < b.rows[c];
       int32_t y = label[(int64_t)c * b.B + row];
+      bool live = row < b.rows[c] && y >= 0;
       double total = live ? log_sum(zs, K) : 0, factor = fl_coef_at(norm, c);
       for (int k = 0; dzs && k < K; k++)
         dzs[k] = live ? (float)(factor * (exp(zs[k] - total) - (k == y))) : 0;

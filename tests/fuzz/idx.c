@@ -32,7 +32,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   void *args = calloc(1, format->record.args_size + 1);
   if (!args) return 0;
   fl_record_defaults(&format->record, args);
-  fl_status status = format->load(fl_scratch(), args, 1, &set);
+  fl_status status =
+      format->load(&(fl_load){.path = fl_scratch(), .seed = 1, .threads = 1}, args, &set);
   if (status == FEDLANE_OK) {
     check(&set);
   } else if (!fedlane_error()[0]) {

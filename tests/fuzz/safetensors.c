@@ -26,7 +26,9 @@ static void load(const char *path) {
   void *args = calloc(1, format->record.args_size + 1);
   if (!args) return;
   fl_record_defaults(&format->record, args);
-  if (format->load(path, args, 1, &set) != FEDLANE_OK && !fedlane_error()[0]) abort();
+  if (format->load(&(fl_load){.path = path, .seed = 1, .threads = 1}, args, &set) != FEDLANE_OK &&
+      !fedlane_error()[0])
+    abort();
   fl_dataset_close(&set);
   free(args);
 }
