@@ -288,7 +288,7 @@ static const fl_record section[SECTIONS] = {
     [DATA] = SECTION("data", "the examples: a format with its parameters, and a partition", data,
                      fl_data_args),
     [SPLIT] =
-        SECTION("split", "which training examples become the central test", split, fl_split),
+        SECTION("data.split", "which training examples become the central test", split, fl_split),
     [MODEL] =
         SECTION("model", "what is trained: a name, or a list of layers", model, fl_model_args),
     [TRAIN] = SECTION("train", "the rounds and the clients' local training", train, fl_train_args),
