@@ -152,11 +152,7 @@ static fl_status bind_entries(fl_tree *tree, const fl_config_part *part, fl_conf
     }
     snprintf(path, sizeof path, "%s.%d", part->path, *n);
     fl_choice *choice = (fl_choice *)(void *)((char *)config + part->choice_at);
-    scope s = {.tree = tree,
-               .part = part,
-               .map = item,
-               .path = path,
-               .choice = &choice[(*n)++]};
+    scope s = {.tree = tree, .part = part, .map = item, .path = path, .choice = &choice[(*n)++]};
     if (item->kind == FL_YAML_MAP)
       FL_TRY(bind_keys(&s));
     else
