@@ -138,8 +138,7 @@ static void test_accuracy_of_logits(void) {
   CU_ASSERT_DOUBLE_EQUAL(value_of("accuracy", &task, 2, 2, z), 0.75, 1e-12);
 }
 
-/* --- runs: a linear model, whose outputs are worked out here from its weights ------------------
- */
+/* Whole runs are of a linear model, whose outputs are worked out here from its weights. */
 
 enum { CLIENTS = 12, ROWS = 9, FEATURES = 3, TARGETS = 2 };
 
