@@ -119,6 +119,15 @@ static void gather_image(const fl_source *source, int64_t example, cut cut, floa
                   x + (k / beside * plane + (int64_t)h * s.width) * beside + k % beside);
 }
 
+enum { AHEAD = 3 }; /* images */
+
+/* Asks for an image before it is read: its place in the data set is anywhere. */
+static void fetch_image(const fl_source *source, int64_t example) {
+  int64_t bytes = fl_image_size(source->image) * (source->bytes ? 1 : (int64_t)sizeof(float));
+  const char *at = (const char *)source->x + example * bytes;
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
+}
+
 fl_status fl_cpu_gather(fl_dev *d, fl_batch b, const fl_source *source, const int32_t *index,
                         int64_t index_stride, const fl_draw *draw, fl_span x, int32_t *label,
                         fl_span target) {
@@ -127,8 +136,11 @@ fl_status fl_cpu_gather(fl_dev *d, fl_batch b, const fl_source *source, const in
   for (int c = 0; c < b.C; c++) {
     int live = b.rows[c];
     float *xs = fl_lane_out(x, c), *goal = target.at ? fl_lane_out(target, c) : NULL;
+    const int32_t *rows = index + c * index_stride;
+    for (int row = 0; row < live && row < AHEAD; row++) fetch_image(source, rows[row]);
     for (int row = 0; row < live; row++) {
-      int64_t example = index[c * index_stride + row];
+      int64_t example = rows[row];
+      if (row + AHEAD < live) fetch_image(source, rows[row + AHEAD]);
       gather_image(source, example, cut_draw(source, draw, c, row), xs + row * size);
       for (int64_t i = 0; label && i < L; i++)
         label[(c * (int64_t)b.B + row) * L + i] = source->label[example * L + i];
