@@ -86,20 +86,20 @@ typedef uint64_t fl_v8 __attribute__((vector_size(64), may_alias));
 #define FL_ALL(v) ((fl_v16){FL_FOUR(v), FL_FOUR(v), FL_FOUR(v), FL_FOUR(v)})
 
 /* The first n of 16 floats, 0 < n <= 16: the others are not touched, and 0 when loaded. */
-static inline fl_v16 fl_load_some(const float *from, int n) {
+static inline void fl_load_some(const float *from, int n, fl_v16 *v) {
 #ifdef __AVX512F__
-  return (fl_v16)_mm512_maskz_loadu_ps((__mmask16)(0xFFFFu >> (16 - n)), from);
+  *v = (fl_v16)_mm512_maskz_loadu_ps((__mmask16)(0xFFFFu >> (16 - n)), from);
 #else
   float some[16] = {0};
   memcpy(some, from, (size_t)n * sizeof *some);
-  return *(const fl_v16 *)some;
+  *v = *(const fl_v16 *)some;
 #endif
 }
-static inline void fl_store_some(float *to, int n, fl_v16 v) {
+static inline void fl_store_some(float *to, int n, const fl_v16 *v) {
 #ifdef __AVX512F__
-  _mm512_mask_storeu_ps(to, (__mmask16)(0xFFFFu >> (16 - n)), (__m512)v);
+  _mm512_mask_storeu_ps(to, (__mmask16)(0xFFFFu >> (16 - n)), (__m512)*v);
 #else
-  memcpy(to, &v, (size_t)n * sizeof *to);
+  memcpy(to, v, (size_t)n * sizeof *to);
 #endif
 }
 

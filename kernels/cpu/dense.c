@@ -43,9 +43,10 @@ INLINE void tile(const int R, const int C, int n, int64_t I, int64_t O, const fl
     }
   }
   if (k < n) {
-    for (int c = 0; c < C; c++) b[c] = fl_load_some(w + c * I + k, n - k);
+    for (int c = 0; c < C; c++) fl_load_some(w + c * I + k, n - k, &b[c]);
     for (int r = 0; r < R; r++) {
-      fl_v16 a = fl_load_some(x + r * I + k, n - k);
+      fl_v16 a;
+      fl_load_some(x + r * I + k, n - k, &a);
       for (int c = 0; c < C; c++) s[r][c] = FL_MADD(a, b[c], s[r][c]);
     }
   }
@@ -141,9 +142,14 @@ static fl_status lane_bwd(fl_batch b, int lane, int64_t I, int64_t O, const floa
 static void lane_bwd_bias(int rows, int64_t O, const float *dy, float scale, float *gbias) {
   for (int64_t o = 0; o < O; o += 16) {
     int n = O - o < 16 ? (int)(O - o) : 16;
-    fl_v16 sum = {0};
-    for (int row = 0; row < rows; row++) sum += fl_load_some(dy + row * O + o, n);
-    fl_store_some(gbias + o, n, fl_load_some(gbias + o, n) + FL_ALL(scale) * sum);
+    fl_v16 sum = {0}, some;
+    for (int row = 0; row < rows; row++) {
+      fl_load_some(dy + row * O + o, n, &some);
+      sum += some;
+    }
+    fl_load_some(gbias + o, n, &some);
+    some += FL_ALL(scale) * sum;
+    fl_store_some(gbias + o, n, &some);
   }
 }
 

@@ -19,13 +19,16 @@ typedef struct work {
 } work;
 
 /* 16 floats, or of the last of V vectors those that are there. */
-INLINE fl_v16 load(const int V, const bool whole, int last, const float *from, int v) {
-  return whole || v + 1 < V ? *(const fl_v16 *)(from + 16 * v) : fl_load_some(from + 16 * v, last);
+INLINE void load(const int V, const bool whole, int last, const float *from, int v, fl_v16 *out) {
+  if (whole || v + 1 < V)
+    *out = *(const fl_v16 *)(from + 16 * v);
+  else
+    fl_load_some(from + 16 * v, last, out);
 }
 
-INLINE void store(const int V, const bool whole, int last, float *to, int v, fl_v16 value) {
+INLINE void store(const int V, const bool whole, int last, float *to, int v, const fl_v16 *value) {
   if (whole || v + 1 < V)
-    *(fl_v16 *)(to + 16 * v) = value;
+    *(fl_v16 *)(to + 16 * v) = *value;
   else
     fl_store_some(to + 16 * v, last, value);
 }
@@ -36,14 +39,14 @@ INLINE void data(const int R, const int V, const bool whole, const work *k) {
   for (int64_t o = 0; o < k->O; o++) {
     const float *w = k->w + o * k->I;
     fl_v16 ws[2];
-    for (int v = 0; v < V; v++) ws[v] = load(V, whole, k->last, w, v);
+    for (int v = 0; v < V; v++) load(V, whole, k->last, w, v, &ws[v]);
     __builtin_prefetch(w + WIDE, 0, 2);
     __builtin_prefetch(w + WIDE + 16, 0, 2);
     for (int r = 0; r < R; r++)
       for (int v = 0; v < V; v++) s[r][v] = FL_MADD(FL_ALL(k->dy[r * k->O + o]), ws[v], s[r][v]);
   }
   for (int r = 0; r < R; r++)
-    for (int v = 0; v < V; v++) store(V, whole, k->last, k->dx + r * k->I, v, s[r][v]);
+    for (int v = 0; v < V; v++) store(V, whole, k->last, k->dx + r * k->I, v, &s[r][v]);
 }
 
 /* gw += scale * dy' x for N outputs from o on; x in registers. */
@@ -61,8 +64,10 @@ INLINE void some_weights(const int N, const int R, const int V, const bool whole
         g[i][v] = FL_MADD(FL_ALL(k->dy[r * k->O + o + i]), x[r][v], g[i][v]);
   for (int i = 0; i < N; i++)
     for (int v = 0; v < V; v++) {
-      float *to = gw + i * k->I;
-      store(V, whole, k->last, to, v, FL_MADD(scale, g[i][v], load(V, whole, k->last, to, v)));
+      fl_v16 w;
+      load(V, whole, k->last, gw + i * k->I, v, &w);
+      w = FL_MADD(scale, g[i][v], w);
+      store(V, whole, k->last, gw + i * k->I, v, &w);
     }
 }
 
@@ -70,7 +75,7 @@ INLINE void weights(const int R, const int V, const bool whole, const work *k) {
   fl_v16 x[GROUP][2];
   int64_t o = 0;
   for (int r = 0; r < R; r++)
-    for (int v = 0; v < V; v++) x[r][v] = load(V, whole, k->last, k->x + r * k->I, v);
+    for (int v = 0; v < V; v++) load(V, whole, k->last, k->x + r * k->I, v, &x[r][v]);
   for (; o + 2 <= k->O; o += 2) some_weights(2, R, V, whole, k, x, o);
   if (o < k->O) some_weights(1, R, V, whole, k, x, o);
 }

@@ -11,10 +11,12 @@ static int first_largest(const float *z, int K) {
 }
 
 typedef int32_t i16 __attribute__((vector_size(64), may_alias));
+typedef uint32_t u16 __attribute__((vector_size(64), may_alias)); /* wraps around */
 
-/* e^x for x <= 0, by Moshier's polynomial for floats (Cephes), errors of 2 units in the last place;
- * 0 where the result would be no normal number. NaN stays NaN. */
-static inline fl_v16 exp_of(fl_v16 x) {
+/* v = e^v for v <= 0, by Moshier's polynomial for floats (Cephes), errors of 2 units in the last
+ * place; 0 where the result would be no normal number. NaN stays NaN. */
+static inline void exp_of(fl_v16 *v) {
+  fl_v16 x = *v;
   const float shift = 12582912; /* 1.5 * 2^23: sums with it are whole, in the lowest bits */
   fl_v16 t = FL_MADD(x, FL_ALL(1.44269504088896341f), FL_ALL(shift)), n = t - FL_ALL(shift);
   fl_v16 r = FL_MADD(n, FL_ALL(-0.693359375f), x);
@@ -26,8 +28,8 @@ static inline fl_v16 exp_of(fl_v16 x) {
   p = FL_MADD(p, r, FL_ALL(1.6666665459e-1f));
   p = FL_MADD(p, r, FL_ALL(5.0000001201e-1f));
   p = FL_MADD(p, r * r, r) + FL_ALL(1);
-  i16 power = (((i16)t - (i16)FL_ALL(shift)) << 23) + (i16)FL_ALL(1);
-  return (fl_v16)((i16)(p * (fl_v16)power) & ~(i16)(x < FL_ALL(-87.33654f)));
+  u16 power = (((u16)t - (u16)FL_ALL(shift)) << 23) + (u16)FL_ALL(1);
+  *v = (fl_v16)((i16)(p * (fl_v16)power) & ~(i16)(x < FL_ALL(-87.33654f)));
 }
 
 /* v with its elements i and i^S added up. */
@@ -36,8 +38,8 @@ static inline fl_v16 exp_of(fl_v16 x) {
 #define FOLD(S, v)                                                                              \
   ((v) + __builtin_shufflevector(v, v, FOUR_PLACES(S, 0), FOUR_PLACES(S, 4), FOUR_PLACES(S, 8), \
                                  FOUR_PLACES(S, 12)))
-static inline float total(fl_v16 v) {
-  v = FOLD(8, v);
+static inline float total(const fl_v16 *of) {
+  fl_v16 v = FOLD(8, *of);
   v = FOLD(4, v);
   v = FOLD(2, v);
   return FOLD(1, v)[0];
@@ -49,12 +51,15 @@ static double row_xent(int K, const float *z, int32_t label, float norm, int top
   fl_v16 sums = {0};
   for (int k = 0; k < K; k += 16) {
     int n = K - k < 16 ? K - k : 16;
-    fl_v16 e = exp_of(fl_load_some(z + k, n) - FL_ALL(z[top]));
+    fl_v16 e;
+    fl_load_some(z + k, n, &e);
+    e -= FL_ALL(z[top]);
+    exp_of(&e);
     e = (fl_v16)((i16)e & (i16)(place < n));
-    if (p) fl_store_some(p + k, n, e);
+    if (p) fl_store_some(p + k, n, &e);
     sums += e;
   }
-  float sum = total(sums), share = norm / sum;
+  float sum = total(&sums), share = norm / sum;
   for (int k = 0; p && k < K; k++) p[k] *= share;
   if (p) p[label] -= norm;
   return log(sum) + (double)z[top] - z[label];
