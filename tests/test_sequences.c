@@ -9,13 +9,13 @@
 #include "fixture.h"
 #include "suite.h"
 
-/* Sequences of three lengths and more, ragged clients, a last partial batch, labels that do not
+/* Sequences of several lengths, ragged clients, a last partial batch, labels that do not
  * count; fp32 everywhere. */
-#define TRAIN                                                                               \
-  "seed: 4\nprecision: fp32\n"                                                              \
-  "train: {rounds: 2, cohort: 5, epochs: 2, batch: 3, lr: 0.3}\neval: {every: 2}\n"         \
-  "data: {format: synthetic, kind: tokens, classes: 9, steps: 7, examples: 52, test: 10,\n" \
-  "       clients: 7, noise: 0.1, partition: {kind: natural}}\n"
+#define TRAIN                                                                              \
+  "seed: 4\nprecision: fp32\n"                                                             \
+  "train: {rounds: 2, cohort: 4, epochs: 1, batch: 3, lr: 0.3}\neval: {every: 2}\n"        \
+  "data: {format: synthetic, kind: tokens, classes: 9, steps: 5, examples: 38, test: 6,\n" \
+  "       clients: 5, noise: 0.1, partition: {kind: natural}}\n"
 #define TOKENS "model: {layers: [{embed: 6}, {lstm: 10}, {gru: 8}, last, {dense: 0}]}\n"
 
 static const char *const variants[] = {
@@ -50,7 +50,7 @@ static void check_device(const char *device) {
   char name[32];
   snprintf(name, sizeof name, "device=%s", device);
   for (int i = 0; i < FL_COUNT(variants); i++)
-    for (int k = 0; k < FL_COUNT(ways); k++) {
+    for (int k = 0; k < (i == 0 ? FL_COUNT(ways) : 1); k++) {
       const char *ref[] = {"device=ref", ways[k]}, *own[] = {name, ways[k]};
       int n = ways[k][0] ? 2 : 1;
       int64_t P = 0, Q = 0;
@@ -83,14 +83,14 @@ static void sharing_out_is_invisible(void) {
   for (int i = 0; i < FL_COUNT(variants); i++) {
     char text[1024];
     snprintf(text, sizeof text, "%sdevice: cpu\n", variants[i]);
-    fl_fixture_same(text, "width=1", "width=5");
+    fl_fixture_same(text, "width=1", "width=4");
     fl_fixture_same(text, "threads=1", "threads=2");
   }
 }
 
 /* More rounds on easy data learn most of what follows what. */
 static void tokens_are_learnt(void) {
-  const char *more[] = {"device=cpu", "train.rounds=30", "train.lr=1", "train.cohort=7"};
+  const char *more[] = {"device=cpu", "train.rounds=60", "train.lr=1", "train.cohort=5"};
   fedlane_metrics m;
   int64_t P = 0;
   free(fl_fixture_train(variants[0], FL_COUNT(more), more, &P, &m));
