@@ -13,6 +13,10 @@ static const fl_record *const kinds[FL_KIND_COUNT] = {
     [FL_FLATTEN] = &fl_layer_flatten.record,
     [FL_GROUP_NORM] = &fl_layer_group_norm.record,
     [FL_ADD] = &fl_layer_add.record,
+    [FL_EMBED] = &fl_layer_embed.record,
+    [FL_LSTM] = &fl_layer_lstm.record,
+    [FL_GRU] = &fl_layer_gru.record,
+    [FL_LAST] = &fl_layer_last.record,
 };
 
 const fl_catalogue fl_layer_kinds = {

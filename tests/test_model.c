@@ -40,6 +40,53 @@ static void counts(void) {
   fl_model_close(NULL);
 }
 
+/* Networks over sequences, with the widths of their papers. */
+static void sequence_counts(void) {
+  const struct {
+    const char *name;
+    fl_ends ends;
+    int64_t parameters;
+  } known[] = {
+      {"lstm_char", {{1, 1, 1, 80}, 90, 90, 80}, 820522},
+      {"lstm_char", {{1, 1, 1, 80}, 90, 90, 0}, 820522},
+      {"lstm_word", {{1, 1, 1, 20}, 10004, 10004, 20}, 4050748},
+      {"gru_series", {{1, 1, 1, 12}, 0, 12, 0}, 13644},
+      {"gru_series", {{14, 1, 1, 30}, 0, 1, 0}, 15425},
+  };
+  for (int k = 0; k < FL_COUNT(known); k++) {
+    const fl_model_spec *s = (const fl_model_spec *)fl_catalogue_find(&fl_models, known[k].name);
+    fl_model *m = NULL;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(s);
+    CU_ASSERT_EQUAL_FATAL(
+        fl_model_build(known[k].name, s->n_layer, s->layer, s->init, &known[k].ends, &m),
+        FEDLANE_OK);
+    CU_ASSERT_EQUAL(fl_model_about(m)->parameters, known[k].parameters);
+    fl_model_close(&m);
+  }
+}
+
+/* A recurrent layer's tensors have PyTorch's names and start within its bound. */
+static void recurrent_tensors(void) {
+  static const char *const names[] = {"gru.weight_ih_l0", "gru.bias_ih_l0", "gru.weight_hh_l0",
+                                      "gru.bias_hh_l0"};
+  const fl_layer layer[] = {
+      {.kind = FL_GRU, .name = "gru", .out = 9}, {.kind = FL_LAST}, {.kind = FL_DENSE}};
+  const fl_ends ends = {.input = {2, 1, 1, 3}, .n_output = 1};
+  fl_model *m = NULL;
+  CU_ASSERT_EQUAL_FATAL(fl_model_build("m", 3, layer, FL_INIT_TORCH, &ends, &m), FEDLANE_OK);
+  float *w = rig_floats(fl_model_about(m)->P);
+  fl_model_init(m, 1, w);
+  for (int i = 0; i < FL_COUNT(names); i++) {
+    const fl_tensor *t = fl_model_tensor(m, i);
+    float peak = 0;
+    CU_ASSERT_STRING_EQUAL(t->name, names[i]);
+    for (int64_t k = 0; k < t->count; k++) peak = fmaxf(peak, fabsf(w[t->at + k]));
+    CU_ASSERT(peak > 0.25f && peak <= 1 / 3.0f);
+  }
+  free(w);
+  fl_model_close(&m);
+}
+
 /* Workload A1's figures: 33.67 and 99.46 million per example. */
 static void work(void) {
   fl_model *m = NULL;
@@ -238,6 +285,8 @@ static void memory(void) {
 
 static const fl_test tests[] = {
     {"parameter counts", counts},
+    {"parameter counts of sequences", sequence_counts},
+    {"recurrent tensors", recurrent_tensors},
     {"work", work},
     {"bytes", bytes},
     {"tensors", tensors},
