@@ -5,6 +5,12 @@ static const fl_record *const entries[] = {
     &fl_cifar.record,
     &fl_safetensors.record,
     &fl_synthetic.record,
+    &fl_csv_format.record,
+    &fl_cmapss.record,
+    &fl_series.record,
+    &fl_ved.record,
+    &fl_text.record,
+    &fl_leaf.record,
 };
 
 const fl_catalogue fl_formats = {
