@@ -11,6 +11,8 @@ static const fl_record *const entries[] = {
     &fl_ved.record,
     &fl_text.record,
     &fl_leaf.record,
+    &fl_tff.record,
+    &fl_pfl.record,
 };
 
 const fl_catalogue fl_formats = {
