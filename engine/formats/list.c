@@ -1,8 +1,18 @@
 #include "formats.h"
 
 static const fl_record *const entries[] = {
-    &fl_idx.record,       &fl_cifar.record, &fl_safetensors.record,
-    &fl_synthetic.record, &fl_tff.record,   &fl_pfl.record,
+    &fl_idx.record,
+    &fl_cifar.record,
+    &fl_safetensors.record,
+    &fl_synthetic.record,
+    &fl_csv_format.record,
+    &fl_cmapss.record,
+    &fl_series.record,
+    &fl_ved.record,
+    &fl_text.record,
+    &fl_leaf.record,
+    &fl_tff.record,
+    &fl_pfl.record,
 };
 
 const fl_catalogue fl_formats = {
