@@ -24,7 +24,13 @@ typedef enum fl_kind {
   FL_DROPOUT,
   FL_FLATTEN,
   FL_GROUP_NORM,
-  FL_ADD, /* residual: adds the output of layer `skip` */
+  FL_ADD,    /* residual: adds the output of layer `skip` */
+  FL_CONV1D, /* conv and pool of images of height 1, along the width */
+  FL_MAX_POOL1D,
+  FL_AVG_POOL1D, /* kernel 0: the whole width */
+  FL_DEPTHWISE,  /* a convolution of each channel alone */
+  FL_AS_IMAGE,   /* a sequence as an image, its steps side by side */
+  FL_AS_SEQUENCE,
   FL_KIND_COUNT
 } fl_kind;
 

@@ -14,6 +14,8 @@ fl_status fl_run_gnorm(fl_rig *r);
 fl_status fl_run_act(fl_rig *r);
 fl_status fl_run_dropout(fl_rig *r);
 fl_status fl_run_flatten(fl_rig *r);
+fl_status fl_run_depthwise(fl_rig *r);
+fl_status fl_run_columns(fl_rig *r);
 fl_status fl_run_xent(fl_rig *r);
 fl_status fl_run_regress(fl_rig *r);
 fl_status fl_run_step(fl_rig *r);

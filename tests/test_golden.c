@@ -25,6 +25,35 @@ static const fl_layer head[] = {
     {.kind = FL_DENSE},
 };
 
+static const fl_layer flat[] = {
+    {.kind = FL_AS_IMAGE},
+    {.kind = FL_CONV1D, .out = 6, .kernel = 3, .stride = 2, .pad = 1},
+    {.kind = FL_MAX_POOL1D, .kernel = 3, .stride = 2, .pad = 1},
+    {.kind = FL_TANH},
+    {.kind = FL_CONV1D, .out = 16, .kernel = 2},
+    {.kind = FL_GELU},
+    {.kind = FL_AVG_POOL1D},
+    {.kind = FL_FLATTEN},
+    {.kind = FL_DENSE},
+};
+
+static const fl_layer columns[] = {
+    {.kind = FL_AS_IMAGE},    {.kind = FL_CONV1D, .out = 4, .kernel = 3},
+    {.kind = FL_AS_SEQUENCE}, {.kind = FL_DENSE, .out = 5},
+    {.kind = FL_TANH},        {.kind = FL_AS_IMAGE},
+    {.kind = FL_FLATTEN},     {.kind = FL_DENSE},
+};
+
+static const fl_layer depthwise[] = {
+    {.kind = FL_CONV, .out = 16, .kernel = 3, .pad = 1},
+    {.kind = FL_DEPTHWISE, .kernel = 3, .stride = 2, .pad = 1},
+    {.kind = FL_GELU},
+    {.kind = FL_CONV, .out = 6, .kernel = 1},
+    {.kind = FL_DEPTHWISE, .kernel = 2, .no_bias = true},
+    {.kind = FL_FLATTEN},
+    {.kind = FL_DENSE},
+};
+
 /* A stored result and the network it is of: a table here, or the catalogue's of the same name with
  * every width divided by `narrow`. */
 typedef struct golden {
@@ -64,6 +93,23 @@ static const golden list[] = {
      .n_layer = FL_COUNT(head),
      .regression = FL_LOSS_HUBER,
      .delta = 0.5f},
+    {.name = "flat",
+     .input = {3, 1, 1, 14},
+     .n_output = 3,
+     .layer = flat,
+     .n_layer = FL_COUNT(flat)},
+    {.name = "columns",
+     .input = {2, 1, 1, 7},
+     .n_output = 3,
+     .layer = columns,
+     .n_layer = FL_COUNT(columns)},
+    {.name = "depthwise",
+     .input = {2, 7, 6},
+     .n_output = 3,
+     .layer = depthwise,
+     .n_layer = FL_COUNT(depthwise)},
+    {.name = "cnn_rul", .narrow = 8, .input = {3, 1, 1, 9}, .n_output = 1},
+    {.name = "resnet20_gn", .narrow = 8, .input = {3, 8, 8}, .n_output = 10},
 };
 
 static fl_model *build(const golden *g) {

@@ -1,0 +1,206 @@
+/* Depthwise convolutions by vector loops: each place of the window, for one row of output pixels at
+ * a time, is a row of inputs times one number a channel. Rows are short, so everything but the
+ * first reading comes from the first cache level. */
+#include <string.h>
+
+#include "cpu.h"
+
+enum { V = 16 };
+
+/* Outputs from .. to-1 of a line see an input through a place of the window, output i the input at
+ * first + i*stride. */
+typedef struct reach {
+  int from, to, first;
+} reach;
+
+static reach reach_of(int place, int pad, int stride, int in, int out) {
+  int first = place - pad, end = first < in ? (in - 1 - first) / stride + 1 : 0;
+  return (reach){first < 0 ? (stride - 1 - first) / stride : 0, end < out ? end : out, first};
+}
+
+/* What the passes walk over: groups of channels that lie beside each other. */
+typedef struct plan {
+  const fl_window *s;
+  int groups, beside, taps, tall; /* tall: places of the window from top to bottom */
+  int64_t in, out;                /* floats a group */
+  float *filter;                  /* scratch: filters or their gradients, [groups][taps][beside] */
+  float *sum;                     /* scratch, behind them: of biases, [groups][beside] */
+} plan;
+
+static fl_status plan_make(fl_dev *d, const fl_window *s, plan *out) {
+  int beside = fl_beside(s->in.channels), tall = fl_window_kernel_h(s);
+  plan p = {.s = s, .groups = s->in.channels / beside, .beside = beside, .tall = tall};
+  void *scratch = NULL;
+  p.taps = tall * s->kernel;
+  p.in = (int64_t)s->in.height * s->in.width * beside;
+  p.out = (int64_t)s->out.height * s->out.width * beside;
+  int64_t floats = (int64_t)s->in.channels * (p.taps + 1);
+  FL_TRY(fl_cpu_scratch(d, floats * (int64_t)sizeof(float), &scratch));
+  p.filter = scratch;
+  p.sum = p.filter + (int64_t)s->in.channels * p.taps;
+  *out = p;
+  return FEDLANE_OK;
+}
+
+/* Filters [channels][taps] as the loops want them. */
+static void lay_filters(const plan *p, const float *w) {
+  for (int g = 0; g < p->groups; g++)
+    for (int t = 0; t < p->taps; t++)
+      for (int k = 0; k < p->beside; k++)
+        p->filter[(g * p->taps + t) * p->beside + k] = w[(g * p->beside + k) * p->taps + t];
+}
+
+/* y[i] += w * x[i] for n pixels that are x_step and y_step pixels apart. */
+static void add_line(int beside, int64_t n, const float *w, const float *restrict x, int64_t x_step,
+                     float *restrict y, int64_t y_step) {
+  if (beside == 1) {
+    float one = *w;
+    FL_SIMD
+    for (int64_t i = 0; i < n; i++) y[i * y_step] += one * x[i * x_step];
+    return;
+  }
+  fl_v16 all = *(const fl_v16 *)w;
+  for (int64_t i = 0; i < n; i++) {
+    fl_v16 *to = (fl_v16 *)(y + i * y_step * V);
+    *to = FL_MADD(all, *(const fl_v16 *)(x + i * x_step * V), *to);
+  }
+}
+
+static inline fl_v16 product_at(int64_t i, const float *x, int64_t step, const float *dy,
+                                fl_v16 sum) {
+  return FL_MADD(*(const fl_v16 *)(x + i * step * V), *(const fl_v16 *)(dy + i * V), sum);
+}
+
+/* sum += the products of n pixels of x, which are step pixels apart, and of dy. */
+static void add_products(int beside, int64_t n, const float *restrict x, int64_t step,
+                         const float *restrict dy, float *sum) {
+  enum { CHAINS = 4 };
+  fl_v16 part[CHAINS] = {{0}};
+  float one = 0;
+  for (int64_t i = 0; beside == 1 && i < n; i++) one += x[i * step] * dy[i];
+  if (beside == 1) *sum += one;
+  if (beside == 1) return;
+  int64_t i = 0;
+  for (; i + CHAINS <= n; i += CHAINS)
+    for (int k = 0; k < CHAINS; k++) part[k] = product_at(i + k, x, step, dy, part[k]);
+  for (; i < n; i++) part[0] = product_at(i, x, step, dy, part[0]);
+  *(fl_v16 *)sum += (part[0] + part[1]) + (part[2] + part[3]);
+}
+
+/* Where output row h meets the window's place (kh, kw), if it does. */
+typedef struct meeting {
+  int64_t n, x, y; /* pixels, and the first one in a plane of inputs and in the outputs */
+} meeting;
+
+static meeting meet(const plan *p, int h, int kh, int kw) {
+  const fl_window *s = p->s;
+  int row = h * fl_window_stride_h(s) - fl_window_pad_h(s) + kh;
+  if (row < 0 || row >= s->in.height) return (meeting){0, 0, 0};
+  reach r = reach_of(kw, s->pad, s->stride, s->in.width, s->out.width);
+  int64_t x = (int64_t)row * s->in.width + r.first + (int64_t)r.from * s->stride;
+  return (meeting){r.to - r.from, x, (int64_t)h * s->out.width + r.from};
+}
+
+static void group_fwd(const plan *p, int g, const float *x, const float *bias, float *y) {
+  int64_t stride = p->s->stride;
+  for (int64_t i = 0; i < p->out; i += p->beside)
+    for (int k = 0; k < p->beside; k++) y[i + k] = bias ? bias[g * p->beside + k] : 0;
+  for (int h = 0; h < p->s->out.height; h++)
+    for (int t = 0; t < p->taps; t++) {
+      meeting m = meet(p, h, t / p->s->kernel, t % p->s->kernel);
+      if (m.n > 0)
+        add_line(p->beside, m.n, p->filter + (g * p->taps + t) * p->beside, x + m.x * p->beside,
+                 stride, y + m.y * p->beside, 1);
+    }
+}
+
+static void group_bwd(const plan *p, int g, const float *dy, float *dx) {
+  int64_t stride = p->s->stride;
+  memset(dx, 0, (size_t)p->in * sizeof *dx);
+  for (int h = 0; h < p->s->out.height; h++)
+    for (int t = 0; t < p->taps; t++) {
+      meeting m = meet(p, h, t / p->s->kernel, t % p->s->kernel);
+      if (m.n > 0)
+        add_line(p->beside, m.n, p->filter + (g * p->taps + t) * p->beside, dy + m.y * p->beside, 1,
+                 dx + m.x * p->beside, stride);
+    }
+}
+
+static void group_weights(const plan *p, int g, const float *x, const float *dy) {
+  for (int h = 0; h < p->s->out.height; h++)
+    for (int t = 0; t < p->taps; t++) {
+      meeting m = meet(p, h, t / p->s->kernel, t % p->s->kernel);
+      if (m.n > 0)
+        add_products(p->beside, m.n, x + m.x * p->beside, p->s->stride, dy + m.y * p->beside,
+                     p->filter + (g * p->taps + t) * p->beside);
+    }
+  for (int64_t i = 0; i < p->out; i += p->beside)
+    for (int k = 0; k < p->beside; k++) p->sum[g * p->beside + k] += dy[i + k];
+}
+
+fl_status fl_cpu_depthwise_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x, fl_cspan w,
+                               fl_cspan bias, fl_span y) {
+  plan p;
+  FL_TRY(plan_make(d, s, &p));
+  for (int c = 0; c < b.C; c++) {
+    lay_filters(&p, fl_lane(w, c));
+    for (int64_t n = 0; n < (int64_t)fl_rows_used(b, c) * p.groups; n++)
+      group_fwd(&p, (int)(n % p.groups), fl_lane(x, c) + n * p.in,
+                bias.at ? fl_lane(bias, c) : NULL, fl_lane_out(y, c) + n * p.out);
+  }
+  return FEDLANE_OK;
+}
+
+fl_status fl_cpu_depthwise_bwd_data(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan dy,
+                                    fl_cspan w, fl_span dx) {
+  plan p;
+  FL_TRY(plan_make(d, s, &p));
+  for (int c = 0; c < b.C; c++) {
+    lay_filters(&p, fl_lane(w, c));
+    for (int64_t n = 0; n < (int64_t)fl_rows_used(b, c) * p.groups; n++)
+      group_bwd(&p, (int)(n % p.groups), fl_lane(dy, c) + n * p.out, fl_lane_out(dx, c) + n * p.in);
+  }
+  return FEDLANE_OK;
+}
+
+fl_status fl_cpu_depthwise_bwd_weights(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x,
+                                       fl_cspan dy, fl_coef scale, fl_span gw, fl_span gbias) {
+  plan p;
+  FL_TRY(plan_make(d, s, &p));
+  for (int c = 0; c < b.C; c++) {
+    float factor = fl_coef_at(scale, c), *gws = fl_lane_out(gw, c);
+    memset(p.filter, 0, (size_t)s->in.channels * (size_t)(p.taps + 1) * sizeof(float));
+    for (int64_t n = 0; n < (int64_t)fl_rows_used(b, c) * p.groups; n++)
+      group_weights(&p, (int)(n % p.groups), fl_lane(x, c) + n * p.in, fl_lane(dy, c) + n * p.out);
+    for (int k = 0; k < s->in.channels; k++)
+      for (int t = 0; t < p.taps; t++)
+        gws[k * p.taps + t] +=
+            factor * p.filter[(k / p.beside * p.taps + t) * p.beside + k % p.beside];
+    for (int k = 0; gbias.at && k < s->in.channels; k++)
+      fl_lane_out(gbias, c)[k] += factor * p.sum[k];
+  }
+  return FEDLANE_OK;
+}
+
+/* One image's columns; b: channels beside each other. */
+static void turn_image(fl_image s, int b, bool back, const float *restrict x, float *restrict y) {
+  int64_t features = (int64_t)s.channels * s.height;
+  for (int64_t g = 0; g < s.channels / b; g++)
+    for (int64_t h = 0; h < s.height; h++)
+      for (int64_t w = 0; w < s.width; w++)
+        for (int64_t k = 0; k < b; k++) {
+          int64_t pixel = ((g * s.height + h) * s.width + w) * b + k;
+          int64_t step = w * features + (g * b + k) * s.height + h;
+          y[back ? pixel : step] = x[back ? step : pixel];
+        }
+}
+
+fl_status fl_cpu_columns(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y) {
+  (void)d;
+  int64_t size = fl_image_size(s);
+  for (int c = 0; c < b.C; c++)
+    for (int row = 0; row < fl_rows_used(b, c); row++)
+      turn_image(s, fl_beside(s.channels), back, fl_lane(x, c) + row * size,
+                 fl_lane_out(y, c) + row * size);
+  return FEDLANE_OK;
+}
