@@ -56,7 +56,7 @@ static void compare(const char *text, const fl_ops *ops, const fl_ops *other, do
   float *y = fl_fixture_train(text, 1, &there, &q, NULL);
   CU_ASSERT(x && y && p == q);
   double off = x && y && p == q ? largest_difference(x, y, p) : INFINITY;
-  if (off > tolerance) printf("\n    off by %.3g: %s", off, text);
+  if (off > tolerance) printf("\n    %s: off by %.3g: %s", device, off, text);
   CU_ASSERT(off <= tolerance);
   free(x);
   free(y);

@@ -195,12 +195,17 @@ static void turn_image(fl_image s, int b, bool back, const float *restrict x, fl
         }
 }
 
+/* Dead rows become zeros: of examples and of steps, not the same ones are worked on (fl_rows_used).
+ */
 fl_status fl_cpu_columns(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y) {
   (void)d;
   int64_t size = fl_image_size(s);
-  for (int c = 0; c < b.C; c++)
-    for (int row = 0; row < fl_rows_used(b, c); row++)
-      turn_image(s, fl_beside(s.channels), back, fl_lane(x, c) + row * size,
-                 fl_lane_out(y, c) + row * size);
+  for (int c = 0; c < b.C; c++) {
+    const float *xs = fl_lane(x, c);
+    float *ys = fl_lane_out(y, c);
+    for (int row = 0; row < b.rows[c]; row++)
+      turn_image(s, fl_beside(s.channels), back, xs + row * size, ys + row * size);
+    memset(ys + b.rows[c] * size, 0, (size_t)((b.B - b.rows[c]) * size) * sizeof *ys);
+  }
   return FEDLANE_OK;
 }
