@@ -7,37 +7,43 @@
 
 enum { V = 16 };
 
-/* Outputs from .. to-1 of a line see an input through a place of the window, output i the input at
+/* Outputs from .. to-1 of a row see an input through a column of the window, output i the input at
  * first + i*stride. */
 typedef struct reach {
   int from, to, first;
 } reach;
 
-static reach reach_of(int place, int pad, int stride, int in, int out) {
-  int first = place - pad, end = first < in ? (in - 1 - first) / stride + 1 : 0;
-  return (reach){first < 0 ? (stride - 1 - first) / stride : 0, end < out ? end : out, first};
+static reach reach_of(const fl_window *s, int column) {
+  int first = column - s->pad, last = s->in.width - 1 - first;
+  int from = first < 0 ? (s->stride - 1 - first) / s->stride : 0;
+  int to = last >= 0 ? last / s->stride + 1 : 0;
+  return (reach){from, to < s->out.width ? to : s->out.width, first};
 }
 
 /* What the passes walk over: groups of channels that lie beside each other. */
 typedef struct plan {
   const fl_window *s;
-  int groups, beside, taps, tall; /* tall: places of the window from top to bottom */
-  int64_t in, out;                /* floats a group */
-  float *filter;                  /* scratch: filters or their gradients, [groups][taps][beside] */
-  float *sum;                     /* scratch, behind them: of biases, [groups][beside] */
+  int groups, beside, taps;
+  int64_t in, out; /* floats a group */
+  reach *column;   /* scratch: of each column of the window */
+  float *filter;   /* scratch: filters or their gradients, [groups][taps][beside] */
+  float *sum;      /* scratch: gradients of biases, [groups][beside] */
 } plan;
 
 static fl_status plan_make(fl_dev *d, const fl_window *s, plan *out) {
-  int beside = fl_beside(s->in.channels), tall = fl_window_kernel_h(s);
-  plan p = {.s = s, .groups = s->in.channels / beside, .beside = beside, .tall = tall};
+  int beside = fl_beside(s->in.channels);
+  plan p = {.s = s, .groups = s->in.channels / beside, .beside = beside};
   void *scratch = NULL;
-  p.taps = tall * s->kernel;
+  p.taps = fl_window_kernel_h(s) * s->kernel;
   p.in = (int64_t)s->in.height * s->in.width * beside;
   p.out = (int64_t)s->out.height * s->out.width * beside;
-  int64_t floats = (int64_t)s->in.channels * (p.taps + 1);
-  FL_TRY(fl_cpu_scratch(d, floats * (int64_t)sizeof(float), &scratch));
+  int64_t filters = (int64_t)s->in.channels * p.taps, floats = filters + s->in.channels;
+  FL_TRY(fl_cpu_scratch(d, floats * (int64_t)sizeof(float) + s->kernel * (int64_t)sizeof(reach),
+                        &scratch));
   p.filter = scratch;
-  p.sum = p.filter + (int64_t)s->in.channels * p.taps;
+  p.sum = p.filter + filters;
+  p.column = (reach *)(p.sum + s->in.channels);
+  for (int kw = 0; kw < s->kernel; kw++) p.column[kw] = reach_of(s, kw);
   *out = p;
   return FEDLANE_OK;
 }
@@ -87,55 +93,31 @@ static void add_products(int beside, int64_t n, const float *restrict x, int64_t
   *(fl_v16 *)sum += (part[0] + part[1]) + (part[2] + part[3]);
 }
 
-/* Where output row h meets the window's place (kh, kw), if it does. */
-typedef struct meeting {
-  int64_t n, x, y; /* pixels, and the first one in a plane of inputs and in the outputs */
-} meeting;
-
-static meeting meet(const plan *p, int h, int kh, int kw) {
+/* One image's group through the window: x adds to the outputs, or y, gradients of outputs, to the
+ * gradients of inputs, at `to`; both together add their products to the filters' place. */
+static void walk(const plan *p, int g, const float *x, const float *y, float *to) {
   const fl_window *s = p->s;
-  int row = h * fl_window_stride_h(s) - fl_window_pad_h(s) + kh;
-  if (row < 0 || row >= s->in.height) return (meeting){0, 0, 0};
-  reach r = reach_of(kw, s->pad, s->stride, s->in.width, s->out.width);
-  int64_t x = (int64_t)row * s->in.width + r.first + (int64_t)r.from * s->stride;
-  return (meeting){r.to - r.from, x, (int64_t)h * s->out.width + r.from};
-}
-
-static void group_fwd(const plan *p, int g, const float *x, const float *bias, float *y) {
-  int64_t stride = p->s->stride;
-  for (int64_t i = 0; i < p->out; i += p->beside)
-    for (int k = 0; k < p->beside; k++) y[i + k] = bias ? bias[g * p->beside + k] : 0;
-  for (int h = 0; h < p->s->out.height; h++)
-    for (int t = 0; t < p->taps; t++) {
-      meeting m = meet(p, h, t / p->s->kernel, t % p->s->kernel);
-      if (m.n > 0)
-        add_line(p->beside, m.n, p->filter + (g * p->taps + t) * p->beside, x + m.x * p->beside,
-                 stride, y + m.y * p->beside, 1);
-    }
-}
-
-static void group_bwd(const plan *p, int g, const float *dy, float *dx) {
-  int64_t stride = p->s->stride;
-  memset(dx, 0, (size_t)p->in * sizeof *dx);
-  for (int h = 0; h < p->s->out.height; h++)
-    for (int t = 0; t < p->taps; t++) {
-      meeting m = meet(p, h, t / p->s->kernel, t % p->s->kernel);
-      if (m.n > 0)
-        add_line(p->beside, m.n, p->filter + (g * p->taps + t) * p->beside, dy + m.y * p->beside, 1,
-                 dx + m.x * p->beside, stride);
-    }
-}
-
-static void group_weights(const plan *p, int g, const float *x, const float *dy) {
-  for (int h = 0; h < p->s->out.height; h++)
-    for (int t = 0; t < p->taps; t++) {
-      meeting m = meet(p, h, t / p->s->kernel, t % p->s->kernel);
-      if (m.n > 0)
-        add_products(p->beside, m.n, x + m.x * p->beside, p->s->stride, dy + m.y * p->beside,
-                     p->filter + (g * p->taps + t) * p->beside);
-    }
-  for (int64_t i = 0; i < p->out; i += p->beside)
-    for (int k = 0; k < p->beside; k++) p->sum[g * p->beside + k] += dy[i + k];
+  int64_t stride = s->stride;
+  for (int h = 0; h < s->out.height; h++) {
+    int top = h * fl_window_stride_h(s) - fl_window_pad_h(s);
+    float *w = p->filter + (int64_t)g * p->taps * p->beside;
+    for (int kh = 0; kh < fl_window_kernel_h(s); kh++)
+      for (int kw = 0; kw < s->kernel; kw++, w += p->beside) {
+        reach r = p->column[kw];
+        if (top + kh < 0 || top + kh >= s->in.height || r.from >= r.to) continue;
+        int64_t in = (int64_t)(top + kh) * s->in.width + r.first + r.from * stride,
+                n = r.to - r.from;
+        int64_t out = (int64_t)h * s->out.width + r.from;
+        in *= p->beside;
+        out *= p->beside;
+        if (!y)
+          add_line(p->beside, n, w, x + in, stride, to + out, 1);
+        else if (!x)
+          add_line(p->beside, n, w, y + out, 1, to + in, stride);
+        else
+          add_products(p->beside, n, x + in, stride, y + out, w);
+      }
+  }
 }
 
 fl_status fl_cpu_depthwise_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x, fl_cspan w,
@@ -143,10 +125,15 @@ fl_status fl_cpu_depthwise_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_csp
   plan p;
   FL_TRY(plan_make(d, s, &p));
   for (int c = 0; c < b.C; c++) {
+    const float *add = bias.at ? fl_lane(bias, c) : NULL;
     lay_filters(&p, fl_lane(w, c));
-    for (int64_t n = 0; n < (int64_t)fl_rows_used(b, c) * p.groups; n++)
-      group_fwd(&p, (int)(n % p.groups), fl_lane(x, c) + n * p.in,
-                bias.at ? fl_lane(bias, c) : NULL, fl_lane_out(y, c) + n * p.out);
+    for (int64_t n = 0; n < (int64_t)fl_rows_used(b, c) * p.groups; n++) {
+      int g = (int)(n % p.groups);
+      float *to = fl_lane_out(y, c) + n * p.out;
+      for (int64_t i = 0; i < p.out; i += p.beside)
+        for (int k = 0; k < p.beside; k++) to[i + k] = add ? add[g * p.beside + k] : 0;
+      walk(&p, g, fl_lane(x, c) + n * p.in, NULL, to);
+    }
   }
   return FEDLANE_OK;
 }
@@ -157,10 +144,22 @@ fl_status fl_cpu_depthwise_bwd_data(fl_dev *d, fl_batch b, const fl_window *s, f
   FL_TRY(plan_make(d, s, &p));
   for (int c = 0; c < b.C; c++) {
     lay_filters(&p, fl_lane(w, c));
-    for (int64_t n = 0; n < (int64_t)fl_rows_used(b, c) * p.groups; n++)
-      group_bwd(&p, (int)(n % p.groups), fl_lane(dy, c) + n * p.out, fl_lane_out(dx, c) + n * p.in);
+    for (int64_t n = 0; n < (int64_t)fl_rows_used(b, c) * p.groups; n++) {
+      float *to = fl_lane_out(dx, c) + n * p.in;
+      memset(to, 0, (size_t)p.in * sizeof *to);
+      walk(&p, (int)(n % p.groups), NULL, fl_lane(dy, c) + n * p.out, to);
+    }
   }
   return FEDLANE_OK;
+}
+
+/* gw += scale * the sums, likewise gbias. */
+static void add_sums(const plan *p, float scale, float *gw, float *gbias) {
+  for (int k = 0; k < p->s->in.channels; k++) {
+    const float *sums = p->filter + (int64_t)(k / p->beside) * p->taps * p->beside + k % p->beside;
+    for (int t = 0; t < p->taps; t++) gw[(int64_t)k * p->taps + t] += scale * sums[t * p->beside];
+    if (gbias) gbias[k] += scale * p->sum[k];
+  }
 }
 
 fl_status fl_cpu_depthwise_bwd_weights(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x,
@@ -168,16 +167,15 @@ fl_status fl_cpu_depthwise_bwd_weights(fl_dev *d, fl_batch b, const fl_window *s
   plan p;
   FL_TRY(plan_make(d, s, &p));
   for (int c = 0; c < b.C; c++) {
-    float factor = fl_coef_at(scale, c), *gws = fl_lane_out(gw, c);
     memset(p.filter, 0, (size_t)s->in.channels * (size_t)(p.taps + 1) * sizeof(float));
-    for (int64_t n = 0; n < (int64_t)fl_rows_used(b, c) * p.groups; n++)
-      group_weights(&p, (int)(n % p.groups), fl_lane(x, c) + n * p.in, fl_lane(dy, c) + n * p.out);
-    for (int k = 0; k < s->in.channels; k++)
-      for (int t = 0; t < p.taps; t++)
-        gws[k * p.taps + t] +=
-            factor * p.filter[(k / p.beside * p.taps + t) * p.beside + k % p.beside];
-    for (int k = 0; gbias.at && k < s->in.channels; k++)
-      fl_lane_out(gbias, c)[k] += factor * p.sum[k];
+    for (int64_t n = 0; n < (int64_t)fl_rows_used(b, c) * p.groups; n++) {
+      int g = (int)(n % p.groups);
+      const float *from = fl_lane(dy, c) + n * p.out;
+      walk(&p, g, fl_lane(x, c) + n * p.in, from, NULL);
+      for (int64_t i = 0; gbias.at && i < p.out; i += p.beside)
+        for (int k = 0; k < p.beside; k++) p.sum[g * p.beside + k] += from[i + k];
+    }
+    add_sums(&p, fl_coef_at(scale, c), fl_lane_out(gw, c), gbias.at ? fl_lane_out(gbias, c) : NULL);
   }
   return FEDLANE_OK;
 }
