@@ -108,6 +108,23 @@ static void test_runs_as_on_the_oracle(void) {
   }
 }
 
+/* Filters that shared memory cannot hold are refused before anything is read. */
+static void test_a_depthwise_window_too_large(void) {
+  const fl_ops *ops = gpu();
+  const fl_window s = {.in = {4, 24, 24}, .out = {4, 5, 5}, .kernel = 20, .stride = 1};
+  const fl_dev_options options = {0, FL_MATH_FP32};
+  const fl_cspan in = {NULL, 0};
+  const fl_span out = {NULL, 0};
+  const fl_batch b = {1, 1, &(int32_t){1}};
+  fl_dev *d = NULL;
+  if (!ops) return;
+  CU_ASSERT_EQUAL_FATAL(ops->open(&options, &d), FEDLANE_OK);
+  CU_ASSERT_EQUAL(ops->depthwise_fwd(d, b, &s, in, in, in, out), FEDLANE_UNSUPPORTED);
+  CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), "20 x 20"));
+  CU_ASSERT_EQUAL(ops->depthwise_bwd_data(d, b, &s, in, in, out), FEDLANE_UNSUPPORTED);
+  ops->close(&d);
+}
+
 static void test_widths_are_invisible(void) {
   const fl_ops *ops = gpu();
   char text[2048];
@@ -236,6 +253,7 @@ static void test_little_memory_takes_more_waves(void) {
 static const fl_test tests[] = {
     {"runs as on the cpu", test_runs_as_on_the_cpu},
     {"runs as on the oracle", test_runs_as_on_the_oracle},
+    {"a depthwise window too large", test_a_depthwise_window_too_large},
     {"widths are invisible", test_widths_are_invisible},
     {"lower precision learns the same", test_lower_precision_learns_the_same},
     {"what device may say", test_what_device_may_say},
