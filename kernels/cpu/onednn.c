@@ -345,17 +345,21 @@ static fl_status scratch_place(fl_nn *nn, fl_nn_conv *conv) {
   return FEDLANE_OK;
 }
 
-/* One image from planes to vectors of 16 channels, the last one filled up with zeros, or back. */
+/* One image from planes to vectors of 16 channels, the last one filled up with zeros, or back; some
+ * pixels of all channels after another, so that their vectors stay in the first cache level. */
 static void turn_image(bool back, int channels, int64_t pixels, float *planes, float *vectors) {
+  enum { PART = 64 };
   int64_t whole = channels / 16 * 16 * pixels, all = (channels + 15) / 16 * 16 * pixels;
   if (!back) memset(vectors + whole, 0, (size_t)(all - whole) * sizeof(float));
-  for (int k = 0; k < channels; k++) {
-    float *plane = planes + k * pixels, *lane = vectors + k / 16 * 16 * pixels + k % 16;
-    if (back)
-      for (int64_t p = 0; p < pixels; p++) plane[p] = lane[p * 16];
-    else
-      for (int64_t p = 0; p < pixels; p++) lane[p * 16] = plane[p];
-  }
+  for (int64_t first = 0; first < pixels; first += PART)
+    for (int k = 0; k < channels; k++) {
+      float *plane = planes + k * pixels, *lane = vectors + k / 16 * 16 * pixels + k % 16;
+      int64_t end = first + PART < pixels ? first + PART : pixels;
+      if (back)
+        for (int64_t p = first; p < end; p++) plane[p] = lane[p * 16];
+      else
+        for (int64_t p = first; p < end; p++) lane[p * 16] = plane[p];
+    }
 }
 
 static fl_status turn(fl_nn *nn, const fl_nn_conv *conv, int i) {
