@@ -205,6 +205,17 @@ static fl_status flatten(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan 
   return keep(d, &c);
 }
 
+static fl_status depthwise_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x, fl_cspan w,
+                               fl_cspan bias, fl_span y) {
+  (void)d, (void)b, (void)s, (void)x, (void)w, (void)bias, (void)y;
+  return fl_fail(FEDLANE_UNSUPPORTED, "the model has depthwise convolutions");
+}
+
+static fl_status columns(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y) {
+  (void)d, (void)b, (void)s, (void)back, (void)x, (void)y;
+  return fl_fail(FEDLANE_UNSUPPORTED, "the model turns sequences and images into each other");
+}
+
 static fl_status xent(fl_dev *d, fl_batch b, int K, fl_coef norm, const int32_t *label, fl_cspan z,
                       fl_span dz, double *loss, int64_t *hit) {
   (void)b, (void)norm, (void)label;
@@ -261,6 +272,8 @@ const fl_ops fl_tape_ops = {
     .act_bwd = act_bwd,
     .dropout = dropout,
     .flatten = flatten,
+    .depthwise_fwd = depthwise_fwd,
+    .columns = columns,
     .xent = xent,
     .regress = regress,
     .step = step,

@@ -28,7 +28,13 @@ typedef enum fl_kind {
   FL_EMBED,
   FL_LSTM,
   FL_GRU,
-  FL_LAST, /* the last step of a sequence, unless an answer is wanted at each */
+  FL_LAST,   /* the last step of a sequence, unless an answer is wanted at each */
+  FL_CONV1D, /* conv and pool of images of height 1, along the width */
+  FL_MAX_POOL1D,
+  FL_AVG_POOL1D, /* kernel 0: the whole width */
+  FL_DEPTHWISE,  /* a convolution of each channel alone */
+  FL_AS_IMAGE,   /* a sequence as an image, its steps side by side */
+  FL_AS_SEQUENCE,
   FL_KIND_COUNT
 } fl_kind;
 

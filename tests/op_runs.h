@@ -18,6 +18,8 @@ fl_status fl_run_lstm(fl_rig *r); /* with the weights' gradients, as a layer has
 fl_status fl_run_gru(fl_rig *r);
 fl_status fl_run_embed(fl_rig *r);
 fl_status fl_run_last(fl_rig *r);
+fl_status fl_run_depthwise(fl_rig *r);
+fl_status fl_run_columns(fl_rig *r);
 fl_status fl_run_xent(fl_rig *r);
 fl_status fl_run_regress(fl_rig *r);
 fl_status fl_run_step(fl_rig *r);

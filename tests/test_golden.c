@@ -33,6 +33,34 @@ static const fl_layer tokens[] = {
 
 static const fl_layer series[] = {
     {.kind = FL_GRU, .out = 5}, {.kind = FL_LAST}, {.kind = FL_DENSE}};
+static const fl_layer flat[] = {
+    {.kind = FL_AS_IMAGE},
+    {.kind = FL_CONV1D, .out = 6, .kernel = 3, .stride = 2, .pad = 1},
+    {.kind = FL_MAX_POOL1D, .kernel = 3, .stride = 2, .pad = 1},
+    {.kind = FL_TANH},
+    {.kind = FL_CONV1D, .out = 16, .kernel = 2},
+    {.kind = FL_GELU},
+    {.kind = FL_AVG_POOL1D},
+    {.kind = FL_FLATTEN},
+    {.kind = FL_DENSE},
+};
+
+static const fl_layer columns[] = {
+    {.kind = FL_AS_IMAGE},    {.kind = FL_CONV1D, .out = 4, .kernel = 3},
+    {.kind = FL_AS_SEQUENCE}, {.kind = FL_DENSE, .out = 5},
+    {.kind = FL_TANH},        {.kind = FL_AS_IMAGE},
+    {.kind = FL_FLATTEN},     {.kind = FL_DENSE},
+};
+
+static const fl_layer depthwise[] = {
+    {.kind = FL_CONV, .out = 16, .kernel = 3, .pad = 1},
+    {.kind = FL_DEPTHWISE, .kernel = 3, .stride = 2, .pad = 1},
+    {.kind = FL_GELU},
+    {.kind = FL_CONV, .out = 6, .kernel = 1},
+    {.kind = FL_DEPTHWISE, .kernel = 2, .no_bias = true},
+    {.kind = FL_FLATTEN},
+    {.kind = FL_DENSE},
+};
 
 /* A stored result and the network it is of: a table here, or the catalogue's of the same name with
  * every width divided by `narrow`. */
@@ -86,6 +114,23 @@ static const golden list[] = {
      .layer = series,
      .n_layer = FL_COUNT(series),
      .regression = FL_LOSS_MSE},
+    {.name = "flat",
+     .input = {3, 1, 1, 14},
+     .n_output = 3,
+     .layer = flat,
+     .n_layer = FL_COUNT(flat)},
+    {.name = "columns",
+     .input = {2, 1, 1, 7},
+     .n_output = 3,
+     .layer = columns,
+     .n_layer = FL_COUNT(columns)},
+    {.name = "depthwise",
+     .input = {2, 7, 6},
+     .n_output = 3,
+     .layer = depthwise,
+     .n_layer = FL_COUNT(depthwise)},
+    {.name = "cnn_rul", .narrow = 8, .input = {3, 1, 1, 9}, .n_output = 1},
+    {.name = "resnet20_gn", .narrow = 8, .input = {3, 8, 8}, .n_output = 10},
 };
 
 /* Answers of an example. */

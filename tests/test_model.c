@@ -7,6 +7,7 @@
 #include "model_rig.h"
 
 static const fl_image image = {3, 8, 8}, flat = {6, 1, 1}, oblong = {3, 8, 6};
+static const fl_image sequence = {6, 1, 1, 7};
 static const fl_image nothing = {0, 1, 1}, wide = {1 << 20, 1, 1}, huge = {1, 1 << 15, 1 << 14};
 
 static fl_status build_named(const char *name, fl_image input, int n_output, fl_model **out) {
@@ -23,11 +24,14 @@ static void counts(void) {
     int n_output;
     int64_t parameters;
   } known[] = {
-      {"logistic", {1, 28, 28}, 10, 7850},         {"mlp", {1, 28, 28}, 10, 199210},
-      {"cnn_fedavg", {1, 28, 28}, 10, 1663370},    {"cnn_dropout", {3, 32, 32}, 10, 1626442},
-      {"cnn_dropout", {1, 28, 28}, 10, 1199882},   {"lenet", {3, 32, 32}, 10, 62006},
-      {"cnn_feddyn", {3, 32, 32}, 10, 797962},     {"resnet18_gn", {3, 32, 32}, 10, 11173962},
-      {"resnet18_gn", {3, 24, 24}, 100, 11220132}, {"logistic", {784, 1, 1}, 62, 48670},
+      {"logistic", {1, 28, 28}, 10, 7850},          {"mlp", {1, 28, 28}, 10, 199210},
+      {"cnn_fedavg", {1, 28, 28}, 10, 1663370},     {"cnn_dropout", {3, 32, 32}, 10, 1626442},
+      {"cnn_dropout", {1, 28, 28}, 10, 1199882},    {"lenet", {3, 32, 32}, 10, 62006},
+      {"cnn_feddyn", {3, 32, 32}, 10, 797962},      {"resnet18_gn", {3, 32, 32}, 10, 11173962},
+      {"resnet18_gn", {3, 24, 24}, 100, 11220132},  {"logistic", {784, 1, 1}, 62, 48670},
+      {"pilotnet", {3, 66, 200}, 1, 252219},        {"resnet20_gn", {3, 32, 32}, 10, 272474},
+      {"mobilenet_small", {3, 48, 48}, 43, 291179}, {"mlp_tabular", {13, 1, 1}, 1, 3009},
+      {"cnn_rul", {14, 1, 1, 30}, 1, 108777},
   };
   for (int k = 0; k < FL_COUNT(known); k++) {
     fl_model *m = NULL;
@@ -141,6 +145,11 @@ static void tensors(void) {
   CU_ASSERT_STRING_EQUAL(fl_model_tensor(m, 60)->name, "fc.weight");
   free(w);
   fl_model_close(&m);
+  CU_ASSERT_EQUAL_FATAL(build_named("cnn_rul", (fl_image){14, 1, 1, 30}, 1, &m), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fl_model_tensor(m, 0)->n_dim, 3);
+  CU_ASSERT_EQUAL(fl_model_tensor(m, 0)->dim[2], 5);
+  CU_ASSERT_EQUAL(fl_model_tensor(m, 0)->fan_in, 14 * 5);
+  fl_model_close(&m);
   const fl_layer nameless[] = {{.kind = FL_RELU}, {.kind = FL_DENSE}};
   CU_ASSERT_EQUAL_FATAL(fl_model_build("mine", 2, nameless, FL_INIT_TORCH,
                                        &(fl_ends){.input = flat, .n_output = 4}, &m),
@@ -221,6 +230,11 @@ static void misfits(void) {
           {.kind = FL_CONV, .out = 1, .kernel = 2, .pad = 2});
   REFUSED(image, 4, "its padding must be at most half its window",
           {.kind = FL_MAX_POOL, .kernel = 3, .pad = 2});
+  REFUSED(image, 4, "it takes images of height 1", {.kind = FL_CONV1D, .out = 1, .kernel = 3});
+  REFUSED(sequence, 4, "put `as_image` before it", {.kind = FL_MAX_POOL1D});
+  REFUSED(image, 4, "it takes a sequence", {.kind = FL_AS_IMAGE});
+  REFUSED(sequence, 4, "this is a sequence", {.kind = FL_AS_SEQUENCE});
+  REFUSED(sequence, 4, "ends with a sequence of 7 steps", {.kind = FL_DENSE});
   refused(0, many, flat, 4, "has 0 layers; 1 to 250 are allowed");
   refused(FL_COUNT(many), many, flat, 4, "has 251 layers");
   REFUSED(nothing, 4, "its input is 0 x 1 x 1", {.kind = FL_DENSE});

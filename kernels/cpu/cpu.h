@@ -241,6 +241,13 @@ fl_status fl_cpu_gru_fwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_csp
 fl_status fl_cpu_gru_bwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cspan dy,
                          fl_span keep);
 fl_status fl_cpu_last(fl_dev *d, fl_batch b, int T, int F, bool back, fl_cspan x, fl_span y);
+fl_status fl_cpu_depthwise_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x, fl_cspan w,
+                               fl_cspan bias, fl_span y);
+fl_status fl_cpu_depthwise_bwd_data(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan dy,
+                                    fl_cspan w, fl_span dx);
+fl_status fl_cpu_depthwise_bwd_weights(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x,
+                                       fl_cspan dy, fl_coef scale, fl_span gw, fl_span gbias);
+fl_status fl_cpu_columns(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y);
 
 fl_status fl_cpu_xent(fl_dev *d, fl_batch b, int K, fl_coef norm, const int32_t *label, fl_cspan z,
                       fl_span dz, double *loss, int64_t *hit);

@@ -40,10 +40,10 @@ extern "C" const fl_ops fl_cuda_ops = {
     fl_cuda_act_bwd,
     fl_cuda_dropout,
     fl_cuda_flatten,
-    nullptr, // depthwise_fwd
-    nullptr, // depthwise_bwd_data
-    nullptr, // depthwise_bwd_weights
-    nullptr, // columns
+    fl_cuda_depthwise_fwd,
+    fl_cuda_depthwise_bwd_data,
+    fl_cuda_depthwise_bwd_weights,
+    fl_cuda_columns,
     fl_cuda_embed_fwd,
     fl_cuda_embed_bwd_weights,
     fl_cuda_lstm_fwd,

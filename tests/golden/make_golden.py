@@ -96,20 +96,22 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    def __init__(self, width, k):
+    def __init__(self, width, k, stages=4, blocks=2):
         super().__init__()
+        self.stages = stages
         self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
         self.bn1 = nn.GroupNorm(2, width)
-        for stage in range(4):
+        for stage in range(stages):
             o = width << stage
             first = Block(o if stage == 0 else o // 2, o, 1 if stage == 0 else 2)
-            self.add_module(f"layer{stage + 1}", nn.Sequential(first, Block(o, o, 1)))
-        self.fc = nn.Linear(8 * width, k)
+            self.add_module(f"layer{stage + 1}", nn.Sequential(
+                first, *(Block(o, o, 1) for _ in range(blocks - 1))))
+        self.fc = nn.Linear(width << (stages - 1), k)
 
     def forward(self, x):
         x = F.relu(self.bn1(self.conv1(x)))
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = stage(x)
+        for stage in range(self.stages):
+            x = getattr(self, f"layer{stage + 1}")(x)
         return self.fc(x.mean((2, 3)))
 
 
@@ -117,6 +119,69 @@ def smooth():
     return nn.Sequential(
         nn.Conv2d(2, 3, 3, padding=1), nn.GELU(), nn.AvgPool2d(2, padding=1), nn.Conv2d(3, 4, 2, 2),
         nn.Tanh(), nn.Flatten(), nn.Linear(16, 6), nn.Sigmoid(), nn.Linear(6, 3, bias=False))
+
+
+class Turned(nn.Module):
+    """A sequence [steps, features] as Conv1d wants it, or back."""
+
+    def forward(self, x):
+        return x.transpose(1, 2)
+
+
+def flat():
+    return nn.Sequential(
+        Turned(), nn.Conv1d(3, 6, 3, 2, 1), nn.MaxPool1d(3, 2, 1), nn.Tanh(), nn.Conv1d(6, 16, 2),
+        nn.GELU(), nn.AvgPool1d(3), nn.Flatten(), nn.Linear(16, 3))
+
+
+def columns():
+    return nn.Sequential(
+        Turned(), nn.Conv1d(2, 4, 3), Turned(), nn.Linear(4, 5), nn.Tanh(), Turned(), nn.Flatten(),
+        nn.Linear(25, 3))
+
+
+def depthwise():
+    return nn.Sequential(
+        nn.Conv2d(2, 16, 3, padding=1), nn.Conv2d(16, 16, 3, 2, 1, groups=16), nn.GELU(),
+        nn.Conv2d(16, 6, 1), nn.Conv2d(6, 6, 2, groups=6, bias=False), nn.Flatten(),
+        nn.Linear(36, 3))
+
+
+def cnn_rul(i, steps, width, hidden, k):
+    def walk(m, x):
+        x = x.transpose(1, 2)
+        for layer in (m.conv1, m.conv2, m.conv3):
+            x = F.relu(layer(x))
+        return dense_chain(m, x.flatten(1), ["fc1", "fc2"])
+
+    return Chain(walk, conv1=nn.Conv1d(i, width, 5, padding=2),
+                 conv2=nn.Conv1d(width, width, 5, padding=2),
+                 conv3=nn.Conv1d(width, width, 5, padding=2),
+                 fc1=nn.Linear(width * steps, hidden), fc2=nn.Linear(hidden, k))
+
+
+def pilotnet(k):
+    def walk(m, x):
+        for layer in (m.conv1, m.conv2, m.conv3, m.conv4, m.conv5):
+            x = F.relu(layer(x))
+        return dense_chain(m, x.flatten(1), ["fc1", "fc2", "fc3", "fc4"])
+
+    return Chain(walk, conv1=nn.Conv2d(3, 24, 5, 2), conv2=nn.Conv2d(24, 36, 5, 2),
+                 conv3=nn.Conv2d(36, 48, 5, 2), conv4=conv(48, 64, 3), conv5=conv(64, 64, 3),
+                 fc1=nn.Linear(1152, 100), fc2=nn.Linear(100, 50), fc3=nn.Linear(50, 10),
+                 fc4=nn.Linear(10, k))
+
+
+def mobilenet_small(k):
+    chain = [nn.Conv2d(3, 32, 3, padding=1, bias=False), nn.GroupNorm(8, 32), nn.ReLU()]
+    width = 32
+    for out, stride in ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)):
+        chain += [
+            nn.Conv2d(width, width, 3, stride, 1, groups=width, bias=False),
+            nn.GroupNorm(8, width), nn.ReLU(),
+            nn.Conv2d(width, out, 1, bias=False), nn.GroupNorm(8, out), nn.ReLU()]
+        width = out
+    return nn.Sequential(*chain, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, k))
 
 
 def head():
@@ -178,6 +243,10 @@ def check_sizes():
         (five_layers(3, 25, 64, 64, 384, 192, 10), 797962),
         (ResNet(64, 10), 11173962),
         (ResNet(64, 100), 11220132),
+        (ResNet(16, 10, 3, 3), 272474),
+        (pilotnet(1), 252219),
+        (mobilenet_small(43), 291179),
+        (cnn_rul(14, 30, 32, 100, 1), 108777),
     ]
     check_counts(known)
 
@@ -218,6 +287,15 @@ def dump(name, model, shape, rows, outputs, loss="xent", delta=0.0, tokens=0):
     write(name, {key: t.detach().numpy() for key, t in tensors.items()})
 
 
+def dump_windows():
+    torch.manual_seed(2)
+    dump("flat", flat(), (14, 3), 5, 3)
+    dump("columns", columns(), (7, 2), 5, 3)
+    dump("depthwise", depthwise(), (2, 7, 6), 5, 3)
+    dump("cnn_rul", cnn_rul(3, 9, 4, 12, 1), (9, 3), 5, 1, "mse")
+    dump("resnet20_gn", ResNet(2, 10, 3, 3), (3, 8, 8), 4, 10)
+
+
 def main():
     torch.manual_seed(1)
     np.random.seed(1)
@@ -242,6 +320,7 @@ def main():
     ])
     dump("lstm", lstm(7, 3, 5, 4, True), (6, 1), 4, 7, tokens=7)
     dump("gru", gru(3, 5, 2), (6, 3), 5, 2, "mse")
+    dump_windows()
 
 
 main()
