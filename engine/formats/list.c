@@ -5,6 +5,9 @@ static const fl_record *const entries[] = {
     &fl_cifar.record,
     &fl_safetensors.record,
     &fl_synthetic.record,
+    &fl_image_folder.record,
+    &fl_gtsrb.record,
+    &fl_driving_log.record,
 };
 
 const fl_catalogue fl_formats = {
