@@ -41,10 +41,11 @@ static void decode(j_decompress_ptr jpeg, const fl_image_source *in, fl_pixels *
   if (jpeg->jpeg_color_space == JCS_CMYK || jpeg->jpeg_color_space == JCS_YCCK)
     check(jpeg, fl_fail(FEDLANE_DATA, "%s: is a JPEG for printing (CMYK); save it as RGB or grey",
                         in->path));
-  out->channels = in->channels;
-  if (!in->channels) return;
-  jpeg->out_color_space = in->channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
-  while (out->shrink < 8 && 2 * out->shrink <= in->most_shrink) out->shrink *= 2;
+  if (!in->want) return;
+  bool grey = in->want->channels == 1 || jpeg->jpeg_color_space == JCS_GRAYSCALE;
+  out->channels = grey ? 1 : 4;
+  jpeg->out_color_space = grey ? JCS_GRAYSCALE : JCS_EXT_RGBX;
+  while (out->shrink < 8 && 2 * out->shrink <= out->most_shrink) out->shrink *= 2;
   jpeg->scale_num = 1;
   jpeg->scale_denom = (unsigned)out->shrink;
   jpeg_start_decompress(jpeg);

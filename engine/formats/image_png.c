@@ -46,11 +46,12 @@ static void decode(decoding *d) {
   png_read_info(d->png, d->info);
   check(d, fl_pixels_size(d->in, png_get_image_height(d->png, d->info),
                           png_get_image_width(d->png, d->info), out));
-  out->channels = png_get_color_type(d->png, d->info) & PNG_COLOR_MASK_COLOR ? 3 : 1;
-  if (!d->in->channels) return;
+  out->channels = png_get_color_type(d->png, d->info) & PNG_COLOR_MASK_COLOR ? 4 : 1;
+  if (!d->in->want) return;
   png_set_expand(d->png);
   png_set_scale_16(d->png);
   png_set_strip_alpha(d->png);
+  if (out->channels == 4) png_set_filler(d->png, 255, PNG_FILLER_AFTER);
   png_set_interlace_handling(d->png);
   png_read_update_info(d->png, d->info);
   size_t row = (size_t)out->width * (size_t)out->channels;
