@@ -1,101 +1,95 @@
-/* Scaling, by whole numbers of 14 bits, so that the result is the same everywhere. */
+/* Scaling. Sums have an order that follows from the sizes alone, so that the result is the same
+ * everywhere. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "image_codec.h"
 
-enum { UNIT = 1 << 14 }; /* the weights of a result add up to this */
-
-/* One axis of a scaling: result i is the sum of tap[i] neighbours from first[i] on, weighed by
- * weight[i * most ...]. */
+/* One axis of a scaling: result i is the sum of `taps` neighbours from first[i] on, weighed by
+ * weight[i * taps ...], of which some may be 0. */
 typedef struct axis {
-  int n, most;
-  int *first, *tap, *weight;
+  int n, taps;
+  int *first;
+  float *weight;
 } axis;
 
 static void axis_close(axis *a) {
   free(a->first);
-  free(a->tap);
   free(a->weight);
 }
 
-/* How much of pixel p result i takes: the length that both share, or a triangle of width 2. */
-static double share_of(double begin, double step, int i, int p) {
-  double low = begin + i * step, high = low + step;
+/* How much of pixel p the result from low to high takes: the length that both share, or a triangle
+ * of width 2 about its middle. */
+static double share_of(double low, double high, int p) {
   double off = fabs((low + high) / 2 - (p + 0.5));
-  double share = step < 1 ? 1 - off : fmin(high, p + 1) - fmax(low, p);
-  return share > 1e-9 ? share : 0;
-}
-
-/* Weights of result i over the pixels `lowest` .. `past`-1. Their sums up to each pixel are
- * rounded, so that all of them add up to UNIT. */
-static void weigh(axis *a, int i, double begin, double step, int lowest, int past) {
-  double middle = begin + (i + 0.5) * step, reach = fmax(1, step / 2) + 1;
-  int low = (int)fmax(lowest, middle - reach), high = (int)fmin(past, middle + reach + 1);
-  int *weight = a->weight + (size_t)i * (size_t)a->most, given = 0;
-  double sum = 0, whole = 0;
-  for (int p = low; p < high; p++) whole += share_of(begin, step, i, p);
-  for (int p = low; p < high; p++) {
-    double share = share_of(begin, step, i, p);
-    if (share == 0) continue;
-    if (a->tap[i] == 0) a->first[i] = p;
-    sum += share;
-    int upto = (int)(sum / whole * UNIT + 0.5);
-    weight[a->tap[i]++] = upto - given;
-    given = upto;
-  }
+  return fmax(0, high - low < 1 ? 1 - off : fmin(high, p + 1) - fmax(low, p));
 }
 
 /* n results from the `length` pixels from `begin` on, of which there are `size`. */
 static bool axis_open(axis *a, int n, double begin, double length, int size) {
-  double step = length / n;
-  int past = (int)(begin + length + 0.999999);
+  double step = length / n, reach = fmax(1, step / 2);
+  int least = (int)begin, past = (int)fmin(ceil(begin + length), size);
   a->n = n;
-  a->most = (int)step + 4;
-  a->first = calloc((size_t)n, sizeof *a->first);
-  a->tap = calloc((size_t)n, sizeof *a->tap);
-  a->weight = calloc((size_t)n * (size_t)a->most, sizeof *a->weight);
-  if (!a->first || !a->tap || !a->weight) return false;
-  for (int i = 0; i < n; i++) weigh(a, i, begin, step, (int)begin, past < size ? past : size);
+  a->taps = (int)fmin(ceil(2 * reach) + 1, past - least);
+  a->first = malloc((size_t)n * sizeof *a->first);
+  a->weight = malloc((size_t)n * (size_t)a->taps * sizeof *a->weight);
+  if (!a->first || !a->weight) return false;
+  for (int i = 0; i < n; i++) {
+    double low = begin + i * step, high = begin + (i + 1) * step, whole = 0;
+    float *weight = a->weight + (size_t)i * (size_t)a->taps;
+    int first = (int)floor((low + high) / 2 - reach);
+    first = first < least ? least : first;
+    a->first[i] = first = first > past - a->taps ? past - a->taps : first;
+    for (int t = 0; t < a->taps; t++) {
+      double share = share_of(low, high, first + t);
+      weight[t] = (float)share;
+      whole += share;
+    }
+    for (int t = 0; t < a->taps; t++) weight[t] /= (float)whole;
+  }
   return true;
 }
 
-typedef uint32_t words __attribute__((vector_size(16)));
+typedef float floats __attribute__((vector_size(16)));
+typedef int32_t words __attribute__((vector_size(16)));
 typedef uint8_t bytes __attribute__((vector_size(4)));
 
-/* Row i of the result before columns are mixed, in 256ths. wide: [width, channels]. */
-static void mix_rows(const fl_pixels *in, const axis *y, int i, uint32_t *wide) {
+/* Row i of the result before columns are mixed. wide: [width, channels]. */
+static void mix_rows(const fl_pixels *in, const axis *y, int i, float *restrict wide) {
   size_t count = (size_t)in->width * (size_t)in->channels;
-  memset(wide, 0, count * sizeof *wide);
-  for (int t = 0; t < y->tap[i]; t++) {
-    const uint8_t *row = in->at + (size_t)(y->first[i] + t) * count;
-    uint32_t weight = (uint32_t)y->weight[(size_t)i * (size_t)y->most + (size_t)t];
-    for (size_t k = 0; k < count; k++) wide[k] += weight * row[k];
+  const float *weight = y->weight + (size_t)i * (size_t)y->taps;
+  const uint8_t *restrict row = in->at + (size_t)y->first[i] * count;
+  for (size_t k = 0; k < count; k++) wide[k] = weight[0] * row[k];
+  for (int t = 1; t < y->taps; t++) {
+    row += count;
+    if (weight[t] == 0) continue;
+    for (size_t k = 0; k < count; k++) wide[k] += weight[t] * row[k];
   }
-  for (size_t k = 0; k < count; k++) wide[k] = (wide[k] + 32) >> 6;
 }
 
-static void mix_grey(const uint32_t *wide, const axis *x, uint8_t *row) {
+/* A sum of so many weights that rounding takes it past the end is the end. */
+static void mix_grey(const float *wide, const axis *x, uint8_t *row) {
   for (int j = 0; j < x->n; j++) {
-    const int *weight = x->weight + (size_t)j * (size_t)x->most;
-    uint32_t sum = 1u << 21;
-    for (int t = 0; t < x->tap[j]; t++) sum += (uint32_t)weight[t] * wide[x->first[j] + t];
-    row[j] = (uint8_t)(sum >> 22);
+    const float *weight = x->weight + (size_t)j * (size_t)x->taps;
+    float sum = 0.5f;
+    for (int t = 0; t < x->taps; t++) sum += weight[t] * wide[x->first[j] + t];
+    row[j] = sum < 255 ? (uint8_t)sum : 255;
   }
 }
 
 /* The four bytes of a pixel at once. */
-static void mix_colour(const uint32_t *wide, const axis *x, uint8_t *row) {
+static void mix_colour(const float *wide, const axis *x, uint8_t *row) {
+  const float *weight = x->weight;
   for (int j = 0; j < x->n; j++) {
-    const int *weight = x->weight + (size_t)j * (size_t)x->most;
-    const uint32_t *at = wide + 4 * (size_t)x->first[j];
-    words sum = {1u << 21, 1u << 21, 1u << 21, 1u << 21}, pixel;
-    for (int t = 0; t < x->tap[j]; t++, at += 4) {
+    const float *at = wide + 4 * (size_t)x->first[j];
+    floats sum = {0.5f, 0.5f, 0.5f, 0.5f}, pixel;
+    for (int t = 0; t < x->taps; t++, at += 4) {
       memcpy(&pixel, at, sizeof pixel);
-      sum += pixel * (uint32_t)weight[t];
+      sum += pixel * *weight++;
     }
-    bytes narrow = __builtin_convertvector(sum >> 22, bytes);
+    words whole = __builtin_convertvector(sum, words), over = whole > 255;
+    bytes narrow = __builtin_convertvector((whole & ~over) | (over & 255), bytes);
     memcpy(row + 4 * (size_t)j, &narrow, sizeof narrow);
   }
 }
@@ -145,11 +139,12 @@ fl_status fl_image_scale(const fl_image_read *want, const fl_pixels *in, uint8_t
   bool same = in->shrink == 1 && high == want->height && across == want->width;
   axis y = {0}, x = {0};
   size_t channels = (size_t)in->channels;
-  uint32_t *wide = malloc((size_t)in->width * channels * sizeof *wide);
+  float *wide = malloc((size_t)in->width * channels * sizeof *wide);
   uint8_t *row = malloc((size_t)want->width * channels);
-  bool room = wide && row &&
-              axis_open(&y, want->height, want->top / shrink, high / shrink, in->height) &&
-              axis_open(&x, want->width, want->left / shrink, across / shrink, in->width);
+  bool room = wide && row;
+  if (room && !same)
+    room = axis_open(&y, want->height, want->top / shrink, high / shrink, in->height) &&
+           axis_open(&x, want->width, want->left / shrink, across / shrink, in->width);
   for (int i = 0; room && i < want->height; i++) {
     const uint8_t *from = row;
     if (same) {
