@@ -100,6 +100,26 @@ static void reads_jpeg(void) {
   }
 }
 
+/* Rows that are cut off are not decoded; the others are the same. */
+static void cuts_jpeg(void) {
+  const char *folder = fl_test_folder();
+  uint8_t whole[3 * 256], x[3 * 256];
+  for (int s = JPEG; s < SAMPLES; s++) {
+    fl_image_read want = {
+        .path = write_sample(folder, &samples[s]), .channels = 3, .height = 16, .width = 16};
+    read_good(&want, whole);
+    for (want.top = 0; want.top < 15; want.top++) {
+      want.bottom = want.top * 5 % (16 - want.top);
+      want.height = 16 - want.top - want.bottom;
+      read_good(&want, x);
+      for (int c = 0; c < 3; c++)
+        CU_ASSERT_EQUAL(memcmp(x + c * 16 * want.height, whole + c * 256 + 16 * want.top,
+                               16 * (size_t)want.height),
+                        0);
+    }
+  }
+}
+
 /* Grey values of one row or block to a file. */
 static const char *write_grey(const char *folder, int width, int height, const char *values) {
   static char path[512];
@@ -337,6 +357,7 @@ static const fl_test tests[] = {
     {"reads without loss", reads_without_loss},
     {"reads brightness", reads_brightness},
     {"reads JPEG", reads_jpeg},
+    {"cuts JPEG", cuts_jpeg},
     {"scales", scales},
     {"scales far", scales_far},
     {"reads deep samples", reads_deep_samples},

@@ -34,6 +34,7 @@ static void check(j_decompress_ptr jpeg, fl_status status) {
   if (status != FEDLANE_OK) on_error((j_common_ptr)jpeg);
 }
 
+/* Rows that are cut off are read for damage, but not made into pixels. */
 static void decode(j_decompress_ptr jpeg, const fl_image_source *in, fl_pixels *out) {
   jpeg_mem_src(jpeg, in->at, (unsigned long)in->size);
   jpeg_read_header(jpeg, TRUE);
@@ -52,14 +53,15 @@ static void decode(j_decompress_ptr jpeg, const fl_image_source *in, fl_pixels *
   out->height = (int)jpeg->output_height;
   out->width = (int)jpeg->output_width;
   check(jpeg, fl_pixels_alloc(in, out));
-  while (jpeg->output_scanline < jpeg->output_height) {
-    JSAMPROW row[8];
-    int n = 0;
-    for (; n < 8 && (int)jpeg->output_scanline + n < out->height; n++)
-      row[n] = out->at + ((size_t)jpeg->output_scanline + (size_t)n) * (size_t)out->width *
-                             (size_t)out->channels;
-    jpeg_read_scanlines(jpeg, row, (JDIMENSION)n);
+  int first = in->want->top / out->shrink;
+  int end = (out->full_height - in->want->bottom + out->shrink - 1) / out->shrink;
+  size_t across = (size_t)out->width * (size_t)out->channels;
+  if (first > 0) jpeg_skip_scanlines(jpeg, (JDIMENSION)first);
+  while ((int)jpeg->output_scanline < end) {
+    JSAMPROW row = out->at + jpeg->output_scanline * across;
+    jpeg_read_scanlines(jpeg, &row, 1);
   }
+  if (end < out->height) jpeg_skip_scanlines(jpeg, (JDIMENSION)(out->height - end));
   jpeg_finish_decompress(jpeg);
 }
 
