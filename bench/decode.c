@@ -43,9 +43,11 @@ static bool decode_plainly(const char *path, unsigned char *out) {
 }
 
 /* small: cut and scaled as driving_log does it with the simulator's 320 x 160. */
-static bool decode_ours(const work *w, const char *path, bool small, unsigned char *out) {
+static bool decode_ours(const work *w, const char *path, bool small, fl_image_memory *memory,
+                        unsigned char *out) {
   fl_image_read want = {.path = path,
                         .channels = 3,
+                        .memory = memory,
                         .top = small ? w->height * 60 / 160 : 0,
                         .bottom = small ? w->height * 25 / 160 : 0,
                         .height = small ? SMALL_HEIGHT : w->height,
@@ -63,10 +65,12 @@ static double decode_all(const work *w, int way) {
   {
     size_t small = 3 * SMALL_HEIGHT * SMALL_WIDTH;
     unsigned char *out = malloc(3 * (size_t)w->height * (size_t)w->width + small);
+    fl_image_memory memory = {0};
 #pragma omp for schedule(dynamic, 4)
     for (int i = 0; i < w->n; i++)
       bad += !out || !(way == PLAIN ? decode_plainly(w->path[i], out)
-                                    : decode_ours(w, w->path[i], way == SMALL, out));
+                                    : decode_ours(w, w->path[i], way == SMALL, &memory, out));
+    free(memory.at);
     free(out);
   }
   return bad ? -1 : fl_seconds() - start;

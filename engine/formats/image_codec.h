@@ -12,9 +12,10 @@ typedef struct fl_image_source {
   const unsigned char *at;
   int64_t size;
   const fl_image_read *want; /* NULL: the header alone */
+  fl_image_memory *memory;   /* for the pixels */
 } fl_image_source;
 
-/* Pixels [height, width, channels] in a new array (free it); NULL when only the header was read. */
+/* Pixels [height, width, channels] in in->memory; NULL when only the header was read. */
 typedef struct fl_pixels {
   int full_height, full_width; /* of the file */
   int height, width, shrink;   /* of the array: the file's by shrink, rounded up */

@@ -39,7 +39,14 @@ fl_status fl_pixels_size(const fl_image_source *in, int64_t height, int64_t widt
 }
 
 fl_status fl_pixels_alloc(const fl_image_source *in, fl_pixels *out) {
-  out->at = malloc((size_t)out->height * (size_t)out->width * (size_t)out->channels);
+  fl_image_memory *m = in->memory;
+  size_t size = (size_t)out->height * (size_t)out->width * (size_t)out->channels;
+  if (m->size < size) {
+    free(m->at);
+    m->at = malloc(size);
+    m->size = m->at ? size : 0;
+  }
+  out->at = m->at;
   if (out->at) return FEDLANE_OK;
   return fl_fail(FEDLANE_MEMORY, "no memory for the %d x %d pixels of %s", out->width, out->height,
                  in->path);
@@ -66,10 +73,12 @@ static fl_status open_and_decode(fl_image_source *in, fl_pixels *out) {
 
 fl_status fl_image_read_file(const fl_image_read *want, uint8_t *out) {
   fl_pixels pixels = {0};
-  fl_image_source in = {.path = want->path, .want = want};
+  fl_image_memory own = {0};
+  fl_image_source in = {
+      .path = want->path, .want = want, .memory = want->memory ? want->memory : &own};
   fl_status status = open_and_decode(&in, &pixels);
   if (status == FEDLANE_OK) status = fl_image_scale(want, &pixels, out);
-  free(pixels.at);
+  free(own.at);
   return status;
 }
 

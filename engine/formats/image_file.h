@@ -2,7 +2,16 @@
 #ifndef FL_IMAGE_FILE_H
 #define FL_IMAGE_FILE_H
 
+#include <stddef.h>
+
 #include "status.h"
+
+/* Memory that a thread keeps from one image to the next, so that it need not be asked for each
+ * time. Zeroed at first; free(at) in the end. */
+typedef struct fl_image_memory {
+  uint8_t *at;
+  size_t size;
+} fl_image_memory;
 
 /* What to make of an image file: the part within the edges that are cut off, scaled. */
 typedef struct fl_image_read {
@@ -13,6 +22,7 @@ typedef struct fl_image_read {
   int full_height, full_width;  /* what the file must have; 0: any */
   const char *full_by;          /* who says so, such as "a.png is" */
   bool mirror;                  /* left and right exchanged */
+  fl_image_memory *memory;      /* NULL: none is kept */
 } fl_image_read;
 
 /* Writes bytes [channels, height, width]. Each pixel is the mean of the area that it covers, or

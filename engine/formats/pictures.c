@@ -72,7 +72,8 @@ static fl_status find_size(fl_pictures *set, int64_t *first) {
 
 /* Reads picture i to its place. first: the picture whose size all must have; -1: any size will do.
  */
-static fl_status read_one(const fl_pictures *set, int64_t i, int64_t first) {
+static fl_status read_one(const fl_pictures *set, int64_t i, int64_t first,
+                          fl_image_memory *memory) {
   const fl_picture *p = &set->at[i];
   char by[512];
   uint8_t *x = set->out->x;
@@ -87,7 +88,8 @@ static fl_status read_one(const fl_pictures *set, int64_t i, int64_t first) {
                         .full_height = p->full_height,
                         .full_width = p->full_width,
                         .full_by = by,
-                        .mirror = p->mirror};
+                        .mirror = p->mirror,
+                        .memory = memory};
   if (first >= 0) {
     want.full_height = set->height;
     want.full_width = set->width;
@@ -104,13 +106,18 @@ static fl_status read_one(const fl_pictures *set, int64_t i, int64_t first) {
  * reason to go on, those after the first bad one need not be read. */
 static void read_all(const fl_pictures *set, int64_t first, bool *bad) {
   _Atomic int64_t end = set->n;
-#pragma omp parallel for schedule(dynamic, 4) num_threads(set->how->threads)
-  for (int64_t i = 0; i < set->n; i++) {
-    int64_t seen = atomic_load(&end);
-    if (i > seen) continue;
-    bad[i] = read_one(set, i, first) != FEDLANE_OK;
-    if (!bad[i] || set->how->skip_bad) continue;
-    while (i < seen && !atomic_compare_exchange_weak(&end, &seen, i)) continue;
+#pragma omp parallel num_threads(set->how->threads)
+  {
+    fl_image_memory memory = {0};
+#pragma omp for schedule(dynamic, 4)
+    for (int64_t i = 0; i < set->n; i++) {
+      int64_t seen = atomic_load(&end);
+      if (i > seen) continue;
+      bad[i] = read_one(set, i, first, &memory) != FEDLANE_OK;
+      if (!bad[i] || set->how->skip_bad) continue;
+      while (i < seen && !atomic_compare_exchange_weak(&end, &seen, i)) continue;
+    }
+    free(memory.at);
   }
 }
 
@@ -134,7 +141,7 @@ static void leave_out(fl_pictures *set, const bool *bad) {
 static fl_status tell(const fl_pictures *set, int64_t first, const bool *bad) {
   for (int64_t i = 0; i < set->n; i++) {
     if (!bad[i]) continue;
-    fl_status status = read_one(set, i, first);
+    fl_status status = read_one(set, i, first, NULL);
     if (status == FEDLANE_OK)
       status = fl_fail(FEDLANE_IO, "%s: changed while it was read", set->at[i].path);
     FL_TRY(fl_pictures_forgive(set, status));
