@@ -147,7 +147,7 @@ static fl_status depthwise_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_csp
 }
 
 static fl_status columns(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y) {
-  return refuse("images read by columns");
+  return refuse("sequences made of images");
 }
 
 static fl_status embed_fwd(fl_dev *d, fl_batch b, int V, int F, fl_cspan x, fl_cspan w, fl_span y) {
@@ -203,17 +203,6 @@ static fl_status flatten(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan 
   (void)b;
   fl_call c = {.op = FL_CALL_FLATTEN, .kind = back, .n = fl_image_size(s), .in = {x}, .out = {y}};
   return keep(d, &c);
-}
-
-static fl_status depthwise_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x, fl_cspan w,
-                               fl_cspan bias, fl_span y) {
-  (void)d, (void)b, (void)s, (void)x, (void)w, (void)bias, (void)y;
-  return fl_fail(FEDLANE_UNSUPPORTED, "the model has depthwise convolutions");
-}
-
-static fl_status columns(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y) {
-  (void)d, (void)b, (void)s, (void)back, (void)x, (void)y;
-  return fl_fail(FEDLANE_UNSUPPORTED, "the model turns sequences and images into each other");
 }
 
 static fl_status xent(fl_dev *d, fl_batch b, int K, fl_coef norm, const int32_t *label, fl_cspan z,
@@ -272,8 +261,6 @@ const fl_ops fl_tape_ops = {
     .act_bwd = act_bwd,
     .dropout = dropout,
     .flatten = flatten,
-    .depthwise_fwd = depthwise_fwd,
-    .columns = columns,
     .xent = xent,
     .regress = regress,
     .step = step,
