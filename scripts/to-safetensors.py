@@ -27,7 +27,10 @@ import sys
 import zipfile
 from typing import Any
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError:
+    sys.exit("to-safetensors.py: it needs NumPy: pip install numpy, or Debian's python3-numpy")
 
 import safetensors_file
 
@@ -39,8 +42,18 @@ class Refused(Exception):
     """One sentence for the user."""
 
 
-def as_array(value: Any) -> np.ndarray:
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+def as_array(name: str, value: Any) -> np.ndarray:
+    try:
+        a = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+    except (ValueError, TypeError) as why:
+        raise Refused(f"{name} is no array: {why}") from why
+    texts = a.dtype == object and all(isinstance(one, str) for one in a.flat)
+    if a.dtype == object and not texts:
+        raise Refused(f"{name} holds objects; an array of numbers is needed (are its rows of unequal length?)")
+    a = a.astype(str) if texts else a
+    if a.dtype.kind not in ("biufUS" if name == "client" else "biuf"):
+        raise Refused(f"{name} is of type {a.dtype}; numbers are needed")
+    return a
 
 
 def load(path: str) -> Any:
@@ -54,7 +67,7 @@ def load(path: str) -> Any:
     except ImportError as why:
         raise Refused(f"{path} needs PyTorch, which is not installed") from why
     except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError) as why:
-        hint = "objects cannot be read" if "pickle" in str(why) else str(why).splitlines()[0] if str(why) else "it is empty"
+        hint = "objects cannot be read" if "pickle" in str(why) else (str(why) or "it is empty").splitlines()[0]
         raise Refused(f"{path}: it holds no plain arrays ({hint})") from why
 
 
@@ -69,26 +82,19 @@ def gather(inputs: list[str]) -> Arrays:
             raise Refused(f"{inputs[0]} holds one array; say which is which: x={inputs[0]} y=...")
     else:
         raise Refused(f"one input is expected, or NAME=FILE for each array; the names are {', '.join(NAMES)}")
-    for name, value in found.items():
+    for name in found:
         if name not in NAMES:
             raise Refused(f"'{name}' is unknown; {', '.join(NAMES)} are known")
-        if isinstance(value, dict):
-            raise Refused(f"{name} is a dictionary; an array is needed")
-    return {name: as_array(found[name]) for name in NAMES if name in found}
+    return {name: as_array(name, found[name]) for name in NAMES if name in found}
 
 
 def numbered(owners: np.ndarray) -> np.ndarray:
     """Owners that are texts become numbers, in the order of the alphabet."""
-    texts = owners.dtype.kind in "US" or (owners.dtype == object and all(isinstance(o, str) for o in owners.flat))
-    return np.unique(owners.astype(str), return_inverse=True)[1] if texts else owners
+    return np.unique(owners, return_inverse=True)[1] if owners.dtype.kind in "US" else owners
 
 
 def plain(name: str, a: np.ndarray) -> np.ndarray:
     """The array in a type that fedlane reads: U8, I32, I64 or F32."""
-    if a.dtype == object:
-        raise Refused(f"{name} holds objects; an array of numbers is needed (are its rows of unequal length?)")
-    if a.dtype.kind not in "biuf":
-        raise Refused(f"{name} is of type {a.dtype}; numbers are needed")
     if a.dtype.kind == "f":
         with np.errstate(over="ignore"):
             a = a.astype("<f4")
@@ -118,8 +124,8 @@ def check_sizes(arrays: Arrays) -> None:
     for name, a in arrays.items():
         least, most = (2, 4) if name.startswith("x") else (1, 2) if name.startswith("y") else (1, 1)
         if not least <= a.ndim <= most:
-            allowed = f"{least} to {most}" if least < most else f"{least}"
-            raise Refused(f"{name} has the shape {list(a.shape)}; {allowed} dimensions are expected")
+            allowed = f"{least} to {most} dimensions are" if least < most else "1 dimension is"
+            raise Refused(f"{name} has the shape {list(a.shape)}; {allowed} expected")
         if a.size == 0:
             raise Refused(f"{name} has the shape {list(a.shape)}, which is empty")
     for one, other in (("x", "y"), ("x", "client"), ("x_test", "y_test")):
@@ -168,9 +174,9 @@ def main() -> int:
     a = parse.parse_args()
     try:
         arrays = gather(a.input)
+        check_sizes(arrays)
         if "client" in arrays:
             arrays["client"] = numbered(arrays["client"])
-        check_sizes(arrays)
         arrays = {name: plain(name, array) for name, array in arrays.items()}
         check_values(arrays)
         safetensors_file.write(a.out, arrays)

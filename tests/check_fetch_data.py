@@ -77,7 +77,8 @@ class Check:
         """A record of a file at that path of the server, or at that address."""
         urls = [url if "://" in url else self.address + url for url in path.split()]
         body = SERVED["/" + path.split()[-1].rpartition("/")[2]] if body is None else body
-        return {"urls": urls, "sha256": hashlib.sha256(body).hexdigest(), "bytes": len(body), "sum_source": "here"} | more
+        digest = hashlib.sha256(body).hexdigest()
+        return {"urls": urls, "sha256": digest, "bytes": len(body), "sum_source": "here", **more}
 
     def run(self, *files: dict[str, object], fresh: bool = True, ready: dict[str, bytes] = {}) -> tuple[int, str]:
         """Fetches a set of these files; self.set is its folder. ready: what lies there already."""
