@@ -14,7 +14,8 @@
  *  - Image activations ([B] images of channels x height x width) are kept in an order that is the
  *    backend's own business, without padding: B * channels*height*width floats, image after image.
  *    Only gather, conv, pool, gnorm and flatten look inside; flatten turns an image into features
- *    in channel-height-width order and back. Weights are in PyTorch's layout always: convolution
+ *    in channel-height-width order and back. An image of one channel is in height-width order
+ *    always, so that it is features already. Weights are in PyTorch's layout always: convolution
  *    [O, I, kernel, kernel], dense [O, I].
  *  - A sequence of T steps of F features is kept as rows, [B, T, F], the steps of an example one
  *    after another. An op that treats steps alike is called with a batch of B*T rows, a lane's
@@ -98,7 +99,7 @@ static inline int fl_window_pad_h(const fl_window *s) { return s->flat ? 0 : s->
 
 typedef enum fl_act { FL_ACT_RELU, FL_ACT_TANH, FL_ACT_SIGMOID, FL_ACT_GELU } fl_act;
 typedef enum fl_pooling { FL_POOL_MAX, FL_POOL_AVERAGE } fl_pooling; /* average counts padding */
-/* LOGISTIC: targets 0 or 1, each output a class of its own. */
+/* LOGISTIC: targets 0 .. 1, each output a class of its own. */
 typedef enum fl_regression { FL_LOSS_MSE, FL_LOSS_HUBER, FL_LOSS_LOGISTIC } fl_regression;
 typedef enum fl_adaptive { FL_ADAGRAD, FL_ADAM, FL_YOGI } fl_adaptive;
 

@@ -102,6 +102,8 @@ static void test_losses_of_targets(void) {
       "train: {rounds: 2, cohort: 4, epochs: 2, batch: 3, lr: 0.05}\neval: {every: 0, batch: 20}\n",
       ops->record.name, q.path);
   for (int i = 0; i < FL_COUNT(loss); i++) compare(text, loss[i], 1e-5);
+  fl_quadratics_as_classes(&q);
+  compare(text, "train.loss=logistic", 1e-5);
   fl_quadratics_close(&q);
 }
 

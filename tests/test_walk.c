@@ -66,6 +66,20 @@ static const fl_layer tangled[] = {
     {.kind = FL_TANH},
 };
 
+/* Flattening images of one channel moves nothing: the model's input, and what a gradient passes. */
+static const fl_layer flat_input[] = {
+    {.kind = FL_FLATTEN},
+    {.kind = FL_DENSE, .out = 6},
+    {.kind = FL_TANH},
+    {.kind = FL_DENSE},
+};
+static const fl_layer flat_inside[] = {
+    {.kind = FL_CONV, .out = 1, .kernel = 3},
+    {.kind = FL_TANH},
+    {.kind = FL_FLATTEN},
+    {.kind = FL_DENSE},
+};
+
 static const struct net {
   const char *name;
   const fl_layer *layer;
@@ -75,6 +89,8 @@ static const struct net {
     {"every_kind", every_kind, FL_COUNT(every_kind), {3, 8, 8}},
     {"pool_first", pool_first, FL_COUNT(pool_first), {2, 8, 8}},
     {"tangled", tangled, FL_COUNT(tangled), {2, 4, 4}},
+    {"flat_input", flat_input, FL_COUNT(flat_input), {1, 5, 5}},
+    {"flat_inside", flat_inside, FL_COUNT(flat_inside), {1, 5, 5}},
 };
 
 enum { CLASSES = 4, EXAMPLES = 64 };
