@@ -146,7 +146,7 @@ def check_archives(c: Check) -> None:
         subprocess.run(["bsdtar", "-c", "--format", "7zip", "-f", c.folder / "set.7z", "-C", made, "set"], check=True)
         shapes["set.7z"] = ((c.folder / "set.7z").read_bytes(), {"unpack": "7z"})
     else:
-        print("archives of 7-Zip are not checked: bsdtar is not installed")
+        print("skipped: archives of 7-Zip, bsdtar is not installed")
     for name, (body, how) in shapes.items():
         file = c.file(c.serve(name, body), **how, into="in")
         rc, text = c.run(file, c.file("/body"))

@@ -202,7 +202,7 @@ def check_there_and_back() -> None:
     rc, text = script("from-torch.py", "--back", FOLDER / "there" / "config.yaml",
                       FOLDER / "there" / "model.safetensors", FOLDER / "back.pt")
     if "needs PyYAML" in text:
-        print("the way back is not checked: PyYAML is not installed")
+        print("skipped: from-torch.py --back, PyYAML is not installed")
         return
     assert rc == 0, text
     again = torch.load(FOLDER / "back.pt").eval()
@@ -308,7 +308,7 @@ def main() -> None:
         check_refused_modules()
         check_refused_layers()
     else:
-        print("from-torch.py is not checked: torch is not installed")
+        print("skipped: from-torch.py, torch is not installed")
     print("arrays become data sets that fedlane reads, models of PyTorch give the same answers in it, and what cannot "
           "be converted is refused")
 
