@@ -61,12 +61,12 @@ static void print_free(const fl_record *record) {
   fl_cli_wrap(2, 2, text);
 }
 
-enum { COLUMNS = 6 };
+enum { COLUMNS = 6, RANGE_WIDEST = 28 };
 typedef struct row {
   const char *cell[COLUMNS];
 } row;
 typedef struct made {
-  char dflt[256], range[FL_PARAM_TEXT];
+  char dflt[256], range[FL_PARAM_TEXT], meaning[512];
 } made;
 
 static void print_table(const fl_record *record, const void *args, row *rows, made *text) {
@@ -76,8 +76,14 @@ static void print_table(const fl_record *record, const void *args, row *rows, ma
     const char *dflt = p->flags & FL_REQUIRED
                            ? "required"
                            : fl_param_print(p, args, sizeof text[i].dflt, text[i].dflt);
-    rows[i + 1] = (row){{p->name, fl_type_name(p->type), dflt, fl_param_range(p, text[i].range),
-                         p->unit ? p->unit : "", p->help}};
+    const char *range = fl_param_range(p, text[i].range), *meaning = p->help;
+    if (strlen(range) > RANGE_WIDEST) { /* many words read better below their meaning */
+      snprintf(text[i].meaning, sizeof text[i].meaning, "%s: %s", p->help, range);
+      range = "listed";
+      meaning = text[i].meaning;
+    }
+    rows[i + 1] =
+        (row){{p->name, fl_type_name(p->type), dflt, range, p->unit ? p->unit : "", meaning}};
   }
   printf("\nParameters\n");
   fl_cli_table(2, COLUMNS, record->n_param + 1, rows[0].cell);

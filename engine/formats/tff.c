@@ -84,7 +84,7 @@ static const fl_param params[] = {
      .lo = 1,
      .hi = 1000000,
      .unit = "words",
-     .help = "most frequent words of stackoverflow.word_count that are known"},
+     .help = "the most frequent words, which are known"},
 };
 
 const fl_format fl_tff = {
