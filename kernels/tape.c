@@ -136,6 +136,26 @@ static fl_status gnorm_fwd(fl_dev *d, fl_batch b, fl_image s, int groups, fl_csp
   return no_norm();
 }
 
+static fl_status no_attention(void) {
+  return fl_fail(FEDLANE_UNSUPPORTED, "the model has attention or positions");
+}
+
+static fl_status shift_fwd(fl_dev *d, fl_batch b, int64_t n, fl_cspan x, fl_cspan w, fl_span y) {
+  (void)d, (void)b, (void)n, (void)x, (void)w, (void)y;
+  return no_attention();
+}
+
+static fl_status waves(fl_dev *d, fl_batch b, int T, int F, fl_cspan x, fl_span y) {
+  (void)d, (void)b, (void)T, (void)F, (void)x, (void)y;
+  return no_attention();
+}
+
+static fl_status attend_fwd(fl_dev *d, fl_batch b, int T, int F, int heads, bool causal, fl_cspan x,
+                            fl_span y, fl_span keep) {
+  (void)d, (void)b, (void)T, (void)F, (void)heads, (void)causal, (void)x, (void)y, (void)keep;
+  return no_attention();
+}
+
 static fl_status act_fwd(fl_dev *d, fl_batch b, fl_act kind, int64_t n, fl_cspan x, fl_span y) {
   (void)b;
   fl_call c = {.op = FL_CALL_ACT_FWD, .kind = kind, .n = n, .in = {x}, .out = {y}};
@@ -206,6 +226,9 @@ const fl_ops fl_tape_ops = {
     .pool_fwd = pool_fwd,
     .pool_bwd = pool_bwd,
     .gnorm_fwd = gnorm_fwd,
+    .shift_fwd = shift_fwd,
+    .waves = waves,
+    .attend_fwd = attend_fwd,
     .act_fwd = act_fwd,
     .act_bwd = act_bwd,
     .dropout = dropout,

@@ -13,6 +13,11 @@ static const fl_record *const kinds[FL_KIND_COUNT] = {
     [FL_FLATTEN] = &fl_layer_flatten.record,
     [FL_GROUP_NORM] = &fl_layer_group_norm.record,
     [FL_ADD] = &fl_layer_add.record,
+    [FL_ATTENTION] = &fl_layer_attention.record,
+    [FL_LAYER_NORM] = &fl_layer_layer_norm.record,
+    [FL_POSITION] = &fl_layer_position.record,
+    [FL_WAVES] = &fl_layer_waves.record,
+    [FL_SCALE] = &fl_layer_scale.record,
 };
 
 const fl_catalogue fl_layer_kinds = {

@@ -118,7 +118,8 @@ static fl_status add_tensors(const char *name, fl_model *m, fl_node *n) {
       return fl_fail(FEDLANE_USAGE, "model '%s' has more than %d tensors", name, TENSORS_MAX);
     for (int d = 0; d < t.n_dim; d++) t.count *= t.dim[d];
     if (!t.part) t.part = i == 0 ? "weight" : "bias";
-    snprintf(t.name, sizeof t.name, "%s.%s", n->layer.name, t.part);
+    bool whole = n->layer.name[strlen(n->layer.name) - 1] == '_';
+    snprintf(t.name, sizeof t.name, "%s%s%s", n->layer.name, whole ? "" : ".", t.part);
     for (int k = 0; k < m->info.n_tensor; k++)
       if (strcmp(m->tensor[k].name, t.name) == 0)
         return fl_fail(FEDLANE_USAGE, "model '%s': layers %d and %d are both called '%s'", name,

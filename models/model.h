@@ -25,22 +25,31 @@ typedef enum fl_kind {
   FL_FLATTEN,
   FL_GROUP_NORM,
   FL_ADD, /* residual: adds the output of layer `skip` */
+  FL_ATTENTION,
+  FL_LAYER_NORM,
+  FL_POSITION, /* a learnt vector a step */
+  FL_WAVES,    /* fixed ones */
+  FL_SCALE,
   FL_KIND_COUNT
 } fl_kind;
 
 /* One layer. Zero means the default, so a table names only what differs. */
 typedef struct fl_layer {
   fl_kind kind;
-  const char *name; /* PyTorch's module name; NULL: its place in the list, as in nn.Sequential */
+  const char *name; /* PyTorch's module name; NULL: its place in the list, as in nn.Sequential. One
+                       that ends in _ is no module's: "in_proj_" has the tensor "in_proj_weight" */
   int out;          /* conv: channels; dense: features, 0 for the model's outputs */
   int kernel;       /* conv, pool: window; avg_pool 0: the whole image */
   int stride;       /* conv: 0 means 1; pool: 0 means kernel */
   int pad;
-  int groups;   /* group_norm */
-  double p;     /* dropout */
-  bool no_bias; /* conv, dense */
-  int from;     /* input: 0 the layer before; -k the output of the k-th layer back */
-  int skip;     /* add: second input, -k as above */
+  int groups;    /* group_norm */
+  double p;      /* dropout */
+  bool no_bias;  /* conv, dense */
+  int from;      /* input: 0 the layer before; -k the output of the k-th layer back */
+  int skip;      /* add: second input, -k as above */
+  int heads;     /* attention */
+  bool causal;   /* attention */
+  double factor; /* scale; 0: the root of the features */
 } fl_layer;
 
 typedef enum fl_init {
