@@ -70,6 +70,8 @@ struct fl_kind_record {
   bool (*tensor)(const fl_node *node, int i, fl_tensor *out); /* NULL: no tensors */
   double (*flop)(const fl_node *node); /* of one pass of one example; NULL: not counted */
   fl_status (*forward)(const fl_pass *p);
+  /* What both halves of the way back build on, before any weight changes; NULL: nothing. */
+  fl_status (*back_first)(const fl_pass *p);
   fl_status (*back_data)(const fl_pass *p);    /* writes dx; NULL: dx is dy for every input */
   fl_status (*back_weights)(const fl_pass *p); /* adds to gw and gbias; NULL: no tensors */
   fl_status (*back)(const fl_pass *p);         /* both, where that is faster; NULL: it is not */
@@ -77,8 +79,9 @@ struct fl_kind_record {
 
 extern const fl_kind_record fl_layer_conv, fl_layer_dense, fl_layer_max_pool, fl_layer_avg_pool,
     fl_layer_relu, fl_layer_tanh, fl_layer_sigmoid, fl_layer_gelu, fl_layer_dropout,
-    fl_layer_flatten, fl_layer_group_norm, fl_layer_add, fl_layer_attention, fl_layer_layer_norm,
-    fl_layer_position, fl_layer_waves, fl_layer_scale;
+    fl_layer_flatten, fl_layer_group_norm, fl_layer_add, fl_layer_embed, fl_layer_lstm,
+    fl_layer_gru, fl_layer_last, fl_layer_attention, fl_layer_layer_norm, fl_layer_position,
+    fl_layer_waves, fl_layer_scale;
 
 enum { FL_LAYER_OUT_MAX = 1 << 20, FL_LAYER_WINDOW_MAX = 1024 };
 
@@ -109,7 +112,7 @@ struct fl_model {
   int n_layer;
   fl_node *node;
   fl_tensor *tensor;
-  fl_model_info info; /* known to shape(): input, tokens, steps and n_output */
+  fl_model_info info; /* known to shape(): all of the ends */
   fl_layout train, eval;
   fl_history_layout history;
   int n_part;

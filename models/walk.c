@@ -178,6 +178,7 @@ fl_status fl_model_backward(const fl_model *model, const fl_walk *of, const fl_s
   for (int i = model->n_layer - 1; i >= 0; i--) {
     fl_pass p = pass_of(&k, i);
     p.dy = grad_at(&k, i + 1);
+    if (p.node->kind->back_first) FL_TRY(p.node->kind->back_first(&p));
     if (takes_both(p.node, sink)) {
       p.dx = grad_at(&k, p.node->x);
       aim(&k, &p, sink);

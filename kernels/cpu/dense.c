@@ -108,12 +108,14 @@ static fl_status lane_bwd(int rows, int64_t I, int64_t O, const float *x, const 
   return FEDLANE_OK;
 }
 
-/* gbias += scale * column sums of dy. */
+/* gbias += scale * column sums of dy, some columns at a time. */
 static void lane_bwd_bias(int rows, int O, const float *dy, float scale, float *gbias) {
-  for (int o = 0; o < O; o++) {
-    float sum = 0;
-    for (int row = 0; row < rows; row++) sum += dy[(int64_t)row * O + o];
-    gbias[o] += scale * sum;
+  for (int at = 0; at < O; at += CHUNK) {
+    int n = O - at < CHUNK ? O - at : CHUNK;
+    float sum[CHUNK] = {0};
+    for (int row = 0; row < rows; row++)
+      for (int o = 0; o < n; o++) sum[o] += dy[(int64_t)row * O + at + o];
+    for (int o = 0; o < n; o++) gbias[at + o] += scale * sum[o];
   }
 }
 
