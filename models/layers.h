@@ -29,6 +29,8 @@ typedef struct fl_node {
   const fl_model *model;  /* whose it is */
   fl_window window;       /* conv and pool: in, out, kernel, stride and pad again */
   int tensor, n_tensor;   /* its tensors: the first one's number and how many */
+  int tie;                /* the value of the layer whose tensor it has; -1: it has its own */
+  bool last_user;         /* no later layer has its tensors */
   int64_t n_stat;         /* floats a row that forward keeps for backward (group norm) */
   bool dx, dskip;         /* a layer before needs the gradient of x, of skip */
   bool first, first_skip; /* that gradient is written here before any other layer adds to it */

@@ -46,11 +46,12 @@ typedef struct fl_layer {
   int kernel;       /* conv, pool: window; avg_pool 0: the whole image */
   int stride;       /* conv: 0 means 1; pool: 0 means kernel */
   int pad;
-  int groups;    /* group_norm */
-  double p;      /* dropout */
-  bool no_bias;  /* conv, dense */
-  int from;      /* input: 0 the layer before; -k the output of the k-th layer back */
-  int skip;      /* add: second input, -k as above */
+  int groups;   /* group_norm */
+  double p;     /* dropout */
+  bool no_bias; /* conv, dense */
+  int from;     /* input: 0 the layer before; -k the output of the k-th layer back */
+  int skip;     /* add: second input, -k as above */
+  int tie; /* dense: its weight, without bias, is that of the embed layer k back: -k; 0: its own */
   int heads;     /* attention */
   bool causal;   /* attention */
   double factor; /* scale; 0: the root of the features */

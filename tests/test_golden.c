@@ -122,7 +122,7 @@ static void compare(rig *r, const golden *g, const fl_st_file *file) {
   float *loss = floats(file, "loss", "", 1);
   close_to(g->name, "output", (int64_t)r->B * g->n_output,
            r->act + fl_model_output_at(r->model, r->B), output);
-  float mean = (float)(r->loss[0] / r->B);
+  float mean = (float)r->loss[0] * r->norm[0];
   close_to(g->name, "loss", 1, &mean, loss);
   for (int i = 0; i < r->about->n_tensor; i++) {
     const fl_tensor *t = fl_model_tensor(r->model, i);

@@ -66,29 +66,73 @@ static const fl_layer tangled[] = {
     {.kind = FL_TANH},
 };
 
+/* A sequence of features through attention that looks both ways, learnt positions and norms, with
+ * an answer at each step. */
+static const fl_layer both_ways[] = {
+    {.kind = FL_DENSE, .out = 6},
+    {.kind = FL_POSITION},
+    {.kind = FL_LAYER_NORM},
+    {.kind = FL_DENSE, .name = "in_proj_", .out = 18},
+    {.kind = FL_ATTENTION, .heads = 2},
+    {.kind = FL_DROPOUT, .p = 0.2},
+    {.kind = FL_ADD, .skip = -4},
+    {.kind = FL_LAYER_NORM},
+    {.kind = FL_DENSE},
+};
+
+/* A transformer of tokens whose output is tied to its embedding, and features after it. */
+static const fl_layer tied[] = {
+    {.kind = FL_EMBED, .out = 4},
+    {.kind = FL_SCALE},
+    {.kind = FL_WAVES},
+    {.kind = FL_DENSE, .out = 12},
+    {.kind = FL_ATTENTION, .heads = 2, .causal = true},
+    {.kind = FL_DENSE, .out = 4},
+    {.kind = FL_ADD, .skip = -4},
+    {.kind = FL_LAYER_NORM},
+    {.kind = FL_SCALE, .factor = -0.5},
+    {.kind = FL_DENSE, .tie = -9},
+};
+
+static const fl_layer one_answer[] = {
+    {.kind = FL_EMBED, .out = 4},
+    {.kind = FL_DENSE, .out = 12},
+    {.kind = FL_ATTENTION, .heads = 1},
+    {.kind = FL_LAST},
+    {.kind = FL_LAYER_NORM},
+    {.kind = FL_DENSE, .tie = -5},
+};
+
 static const struct net {
   const char *name;
   const fl_layer *layer;
   int n_layer;
   fl_image input;
+  bool tokens, every_step;
 } nets[] = {
     {"every_kind", every_kind, FL_COUNT(every_kind), {3, 8, 8}},
     {"pool_first", pool_first, FL_COUNT(pool_first), {2, 8, 8}},
     {"tangled", tangled, FL_COUNT(tangled), {2, 4, 4}},
+    {"both_ways", both_ways, FL_COUNT(both_ways), {3, 1, 1, 5}, .every_step = true},
+    {"tied", tied, FL_COUNT(tied), {1, 1, 1, 6}, .tokens = true, .every_step = true},
+    {"one_answer", one_answer, FL_COUNT(one_answer), {1, 1, 1, 3}, .tokens = true},
 };
 
-enum { CLASSES = 4, EXAMPLES = 64 };
+enum { CLASSES = 4, EXAMPLES = 64, STEPS = 6 };
 
 /* Examples that any net here can read: values of no meaning and labels that go round. */
 static float pixels[EXAMPLES * 3 * 8 * 8];
-static int32_t labels[EXAMPLES];
+static int32_t labels[EXAMPLES * STEPS];
 
 static void aim(rig *r) {
   static const float zero[3], one[3] = {1, 1, 1};
   for (int i = 0; i < FL_COUNT(pixels); i++) pixels[i] = sinf(1.7f * (float)i * (float)i);
-  for (int i = 0; i < EXAMPLES; i++) labels[i] = i * 7 % CLASSES;
+  for (int i = 0; i < FL_COUNT(labels); i++) {
+    labels[i] = r->answers > 1 && i % 5 == 2 ? -1 : i * 7 % CLASSES;
+    if (r->about->tokens > 0) pixels[i] = (float)(i * i % 7 % CLASSES);
+  }
   r->source = (fl_source){.image = r->about->input,
-                          .n_label = 1,
+                          .n_label = r->answers,
                           .x = pixels,
                           .label = labels,
                           .shift = zero,
@@ -98,7 +142,11 @@ static void aim(rig *r) {
 static rig open_net(const fl_ops *ops, const struct net *n, int C, int B) {
   fl_model *model = NULL;
   fl_status status = fl_model_build(n->name, n->n_layer, n->layer, FL_INIT_TORCH,
-                                    &(fl_ends){.input = n->input, .n_output = CLASSES}, &model);
+                                    &(fl_ends){.input = n->input,
+                                               .tokens = n->tokens ? CLASSES : 0,
+                                               .n_output = CLASSES,
+                                               .steps = n->every_step ? n->input.steps : 0},
+                                    &model);
   if (status != FEDLANE_OK) printf("%s\n", fedlane_error());
   CU_ASSERT_EQUAL_FATAL(status, FEDLANE_OK);
   rig r = rig_open(ops, model, C, B);
@@ -109,7 +157,7 @@ static rig open_net(const fl_ops *ops, const struct net *n, int C, int B) {
 static double mean_loss(rig *r) {
   rig_forward(r, true);
   rig_loss(r);
-  return r->loss[0] / r->rows[0];
+  return r->loss[0] * r->norm[0];
 }
 
 /* Every weight of every net by central differences on the reference backend. */
@@ -179,7 +227,7 @@ static void fused(void) { rig_on_each(fused_on); }
 /* Outputs and gradients of lane c of `many` and lane 0 of `one` are the same bits. */
 static void same_lane(rig *many, int c, rig *one) {
   int64_t out = fl_model_output_at(many->model, many->B), P = many->about->P;
-  size_t live = (size_t)(many->rows[c] * many->about->n_output) * sizeof(float);
+  size_t live = (size_t)(many->rows[c] * many->answers * many->about->n_output) * sizeof(float);
   CU_ASSERT_EQUAL(memcmp(many->act + c * many->act_stride + out, one->act + out, live), 0);
   CU_ASSERT_EQUAL(memcmp(many->g + c * P, one->g, (size_t)P * sizeof(float)), 0);
   CU_ASSERT_EQUAL(many->loss[c], one->loss[0]);
@@ -242,11 +290,11 @@ static void rows_on(const fl_ops *ops) {
       CU_ASSERT(isfinite(part.g[j]));
       CU_ASSERT_DOUBLE_EQUAL(part.g[j], full.g[j], 1e-5);
     }
-    for (int j = 0; j < 3 * CLASSES; j++)
+    for (int j = 0; j < 3 * part.answers * CLASSES; j++)
       CU_ASSERT_DOUBLE_EQUAL(part.act[to + j], full.act[from + j], 1e-5);
     full.act_stride = fl_model_act(full.model, 3, false);
     rig_forward(&full, false);
-    for (int j = 0; j < 3 * CLASSES; j++)
+    for (int j = 0; j < 3 * part.answers * CLASSES; j++)
       CU_ASSERT_DOUBLE_EQUAL(part.act[to + j], full.act[from + j], 1e-5);
     rig_close(&part);
     rig_close(&full);
