@@ -25,13 +25,23 @@ static const fl_layer head[] = {
     {.kind = FL_DENSE},
 };
 
+static const fl_layer attention[] = {
+    {.kind = FL_POSITION, .name = "position"},
+    {.kind = FL_DENSE, .name = "self_attn.in_proj_", .out = 18},
+    {.kind = FL_ATTENTION, .heads = 2},
+    {.kind = FL_DENSE, .name = "self_attn.out_proj", .out = 6},
+    {.kind = FL_ADD, .skip = -4},
+    {.kind = FL_LAYER_NORM, .name = "norm"},
+    {.kind = FL_DENSE, .name = "fc"},
+};
+
 /* A stored result and the network it is of: a table here, or the catalogue's of the same name with
  * every width divided by `narrow`. */
 typedef struct golden {
   const char *name;
   int narrow;
-  fl_image input;
-  int n_output;
+  fl_image input; /* sequences have a label a step */
+  int n_output, tokens;
   const fl_layer *layer;
   int n_layer;
   fl_regression regression;
@@ -64,6 +74,12 @@ static const golden list[] = {
      .n_layer = FL_COUNT(head),
      .regression = FL_LOSS_HUBER,
      .delta = 0.5f},
+    {.name = "attention",
+     .input = {6, 1, 1, 5},
+     .n_output = 4,
+     .layer = attention,
+     .n_layer = FL_COUNT(attention)},
+    {.name = "transformer_lm", .narrow = 12, .input = {1, 1, 1, 7}, .n_output = 11, .tokens = 11},
 };
 
 static fl_model *build(const golden *g) {
@@ -73,10 +89,13 @@ static fl_model *build(const golden *g) {
   int n = g->layer ? g->n_layer : spec->n_layer;
   memcpy(table, g->layer ? g->layer : spec->layer, (size_t)n * sizeof *table);
   for (int i = 0; g->narrow && i < n; i++) table[i].out /= g->narrow;
-  CU_ASSERT_EQUAL_FATAL(
-      fl_model_build(g->name, n, table, FL_INIT_TORCH,
-                     &(fl_ends){.input = g->input, .n_output = g->n_output}, &model),
-      FEDLANE_OK);
+  CU_ASSERT_EQUAL_FATAL(fl_model_build(g->name, n, table, FL_INIT_TORCH,
+                                       &(fl_ends){.input = g->input,
+                                                  .tokens = g->tokens,
+                                                  .n_output = g->n_output,
+                                                  .steps = g->input.steps},
+                                       &model),
+                        FEDLANE_OK);
   return model;
 }
 
@@ -118,10 +137,10 @@ static void load_weights(rig *r, const fl_st_file *file) {
 }
 
 static void compare(rig *r, const golden *g, const fl_st_file *file) {
-  float *output = floats(file, "output", "", (int64_t)r->B * g->n_output);
+  int64_t outputs = (int64_t)r->B * r->answers * g->n_output;
+  float *output = floats(file, "output", "", outputs);
   float *loss = floats(file, "loss", "", 1);
-  close_to(g->name, "output", (int64_t)r->B * g->n_output,
-           r->act + fl_model_output_at(r->model, r->B), output);
+  close_to(g->name, "output", outputs, r->act + fl_model_output_at(r->model, r->B), output);
   float mean = (float)r->loss[0] * r->norm[0];
   close_to(g->name, "loss", 1, &mean, loss);
   for (int i = 0; i < r->about->n_tensor; i++) {
@@ -135,7 +154,7 @@ static void compare(rig *r, const golden *g, const fl_st_file *file) {
 }
 
 static void run(const fl_ops *ops, const golden *g) {
-  static const float zero[5], one[5] = {1, 1, 1, 1, 1};
+  static const float zero[6], one[6] = {1, 1, 1, 1, 1, 1};
   char path[512];
   fl_st_file *file = NULL;
   snprintf(path, sizeof path, "%s/tests/golden/%s.safetensors", FEDLANE_SOURCE, g->name);
@@ -147,8 +166,8 @@ static void run(const fl_ops *ops, const golden *g) {
   CU_ASSERT_EQUAL_FATAL(fl_st_count(file), 4 + 2 * fl_model_about(model)->n_tensor);
   float *pixels = floats(file, "x", "", rows * fl_image_size(g->input));
   float *target = label ? NULL : floats(file, "target", "", (int64_t)rows * g->n_output);
-  int32_t labels[RIG_BATCH];
-  for (int i = 0; label && i < rows; i++) {
+  int32_t labels[RIG_BATCH * 8];
+  for (int i = 0; label && i < label->count; i++) {
     int64_t value;
     memcpy(&value, (const char *)label->data + (ptrdiff_t)i * 8, sizeof value);
     labels[i] = (int32_t)value;
@@ -158,7 +177,7 @@ static void run(const fl_ops *ops, const golden *g) {
   r.regression = g->regression;
   r.delta = g->delta;
   r.source = (fl_source){.image = g->input,
-                         .n_label = 1,
+                         .n_label = r.answers,
                          .x = pixels,
                          .label = label ? labels : NULL,
                          .target = target,

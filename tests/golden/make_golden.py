@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import make_rounds
+import make_sequences
 from tensors import write
 
 
@@ -185,6 +186,7 @@ def main():
     dump("mse", head(), (5,), 6, 2, "mse")
     dump("huber", head(), (5,), 6, 2, "huber", 0.5)
     make_rounds.main()
+    make_sequences.main()
 
 
 main()
