@@ -64,21 +64,34 @@ static void size_skew(const fl_population *p, int64_t *size, fl_skew *out) {
   out->largest = size[p->n - 1];
 }
 
+/* Adds the counted labels of a client's examples to count [classes], and returns how many. */
+static int64_t count_labels(const fl_population *p, const fl_dataset *d, int32_t client,
+                            int64_t *count) {
+  int64_t n = 0;
+  for (int64_t k = p->offset[client]; k < p->offset[client + 1]; k++)
+    for (int64_t i = 0; i < d->n_label; i++) {
+      int32_t label = d->label[p->index[k] * (int64_t)d->n_label + i];
+      if (label < 0) continue;
+      count[label]++;
+      n++;
+    }
+  return n;
+}
+
 /* Total variation is the sum of the positive parts of mix - whole, so only the labels that a client
  * has are visited. whole, count: [classes], zeroed. Clients without examples are left out. */
 static void label_skew(const fl_population *p, const fl_dataset *data, int64_t *whole,
                        int64_t *count, fl_skew *out) {
-  int64_t all = p->offset[p->n];
+  int64_t all = 0;
   int32_t counted = p->n - out->empty;
-  for (int64_t k = 0; k < all; k++) whole[data->label[p->index[k]]]++;
+  for (int32_t i = 0; i < p->n; i++) all += count_labels(p, data, i, whole);
   for (int32_t i = 0; i < p->n; i++) {
-    const int32_t *own = p->index + p->offset[i];
-    int64_t size = p->offset[i + 1] - p->offset[i];
-    for (int64_t k = 0; k < size; k++) count[data->label[own[k]]]++;
-    for (int64_t k = 0; k < size; k++) {
-      int32_t label = data->label[own[k]];
-      if (count[label] == 0) continue;
-      double over = (double)count[label] / (double)size - (double)whole[label] / (double)all;
+    int64_t own = count_labels(p, data, i, count);
+    for (int64_t k = p->offset[i] * data->n_label; k < p->offset[i + 1] * data->n_label; k++) {
+      int32_t label =
+          data->label[p->index[k / data->n_label] * (int64_t)data->n_label + k % data->n_label];
+      if (label < 0 || count[label] == 0) continue;
+      double over = (double)count[label] / (double)own - (double)whole[label] / (double)all;
       if (over > 0) out->divergence_mean += over / counted;
       out->classes_mean += 1.0 / counted;
       count[label] = 0;

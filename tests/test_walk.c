@@ -66,6 +66,28 @@ static const fl_layer tangled[] = {
     {.kind = FL_TANH},
 };
 
+/* Sequences: tokens first, a value of a recurrent layer that is read twice, and the last step or
+ * all of them. */
+static const fl_layer of_tokens[] = {
+    {.kind = FL_EMBED, .out = 3},
+    {.kind = FL_LSTM, .out = 5},
+    {.kind = FL_GRU, .out = 5},
+    {.kind = FL_ADD, .skip = -2},
+    {.kind = FL_DENSE, .out = 6},
+    {.kind = FL_TANH},
+    {.kind = FL_LAST},
+    {.kind = FL_DENSE},
+};
+
+/* A recurrent layer that comes first has no data gradient. */
+static const fl_layer of_values[] = {
+    {.kind = FL_LSTM, .out = 4}, {.kind = FL_TANH},  {.kind = FL_DROPOUT, .p = 0.2},
+    {.kind = FL_LAST},           {.kind = FL_DENSE},
+};
+
+static const fl_layer of_series[] = {
+    {.kind = FL_GRU, .out = 4}, {.kind = FL_LAST}, {.kind = FL_DENSE}};
+
 /* A sequence of features through attention that looks both ways, learnt positions and norms, with
  * an answer at each step. */
 static const fl_layer both_ways[] = {
@@ -80,7 +102,8 @@ static const fl_layer both_ways[] = {
     {.kind = FL_DENSE},
 };
 
-/* A transformer of tokens whose output is tied to its embedding, and features after it. */
+/* A transformer of tokens whose output is tied to its embedding, with an answer at each step and
+ * one. */
 static const fl_layer tied[] = {
     {.kind = FL_EMBED, .out = 4},
     {.kind = FL_SCALE},
@@ -103,36 +126,41 @@ static const fl_layer one_answer[] = {
     {.kind = FL_DENSE, .tie = -5},
 };
 
+enum { CLASSES = 4, EXAMPLES = 64, ANSWERS = 6 };
+
 static const struct net {
   const char *name;
   const fl_layer *layer;
   int n_layer;
   fl_image input;
-  bool tokens, every_step;
+  int tokens, steps;
 } nets[] = {
     {"every_kind", every_kind, FL_COUNT(every_kind), {3, 8, 8}},
     {"pool_first", pool_first, FL_COUNT(pool_first), {2, 8, 8}},
     {"tangled", tangled, FL_COUNT(tangled), {2, 4, 4}},
-    {"both_ways", both_ways, FL_COUNT(both_ways), {3, 1, 1, 5}, .every_step = true},
-    {"tied", tied, FL_COUNT(tied), {1, 1, 1, 6}, .tokens = true, .every_step = true},
-    {"one_answer", one_answer, FL_COUNT(one_answer), {1, 1, 1, 3}, .tokens = true},
+    {"answers", of_tokens, FL_COUNT(of_tokens), {1, 1, 1, 5}, 7, 5},
+    {"one answer", of_tokens, FL_COUNT(of_tokens), {1, 1, 1, 5}, 7, 0},
+    {"of_values", of_values, FL_COUNT(of_values), {3, 1, 1, 4}, 0, 0},
+    {"of_series", of_series, FL_COUNT(of_series), {2, 1, 1, 6}, 0, 0},
+    {"both_ways", both_ways, FL_COUNT(both_ways), {3, 1, 1, 5}, 0, 5},
+    {"tied", tied, FL_COUNT(tied), {1, 1, 1, 6}, CLASSES, 6},
+    {"tied, one answer", one_answer, FL_COUNT(one_answer), {1, 1, 1, 3}, CLASSES, 0},
 };
 
-enum { CLASSES = 4, EXAMPLES = 64, STEPS = 6 };
-
-/* Examples that any net here can read: values of no meaning and labels that go round. */
+/* Examples that any net here can read: values or tokens of no meaning and labels that go round,
+ * some of which do not count where there are several. */
 static float pixels[EXAMPLES * 3 * 8 * 8];
-static int32_t labels[EXAMPLES * STEPS];
+static int32_t labels[EXAMPLES * ANSWERS];
 
 static void aim(rig *r) {
   static const float zero[3], one[3] = {1, 1, 1};
-  for (int i = 0; i < FL_COUNT(pixels); i++) pixels[i] = sinf(1.7f * (float)i * (float)i);
-  for (int i = 0; i < FL_COUNT(labels); i++) {
-    labels[i] = r->answers > 1 && i % 5 == 2 ? -1 : i * 7 % CLASSES;
-    if (r->about->tokens > 0) pixels[i] = (float)(i * i % 7 % CLASSES);
-  }
+  int tokens = r->about->tokens, n_label = r->answers;
+  for (int i = 0; i < FL_COUNT(pixels); i++)
+    pixels[i] = tokens > 0 ? (float)(i * i % 31 % tokens) : sinf(1.7f * (float)i * (float)i);
+  for (int i = 0; i < EXAMPLES * n_label; i++)
+    labels[i] = n_label > 1 && i % 3 == 1 ? -1 : i * 7 % CLASSES;
   r->source = (fl_source){.image = r->about->input,
-                          .n_label = r->answers,
+                          .n_label = n_label,
                           .x = pixels,
                           .label = labels,
                           .shift = zero,
@@ -141,12 +169,9 @@ static void aim(rig *r) {
 
 static rig open_net(const fl_ops *ops, const struct net *n, int C, int B) {
   fl_model *model = NULL;
-  fl_status status = fl_model_build(n->name, n->n_layer, n->layer, FL_INIT_TORCH,
-                                    &(fl_ends){.input = n->input,
-                                               .tokens = n->tokens ? CLASSES : 0,
-                                               .n_output = CLASSES,
-                                               .steps = n->every_step ? n->input.steps : 0},
-                                    &model);
+  const fl_ends ends = {
+      .input = n->input, .tokens = n->tokens, .n_output = CLASSES, .steps = n->steps};
+  fl_status status = fl_model_build(n->name, n->n_layer, n->layer, FL_INIT_TORCH, &ends, &model);
   if (status != FEDLANE_OK) printf("%s\n", fedlane_error());
   CU_ASSERT_EQUAL_FATAL(status, FEDLANE_OK);
   rig r = rig_open(ops, model, C, B);

@@ -8,7 +8,7 @@
 fl_status fl_cpu_shift_fwd(fl_dev *d, fl_batch b, int64_t n, fl_cspan x, fl_cspan w, fl_span y) {
   (void)d;
   for (int c = 0; c < b.C; c++)
-    for (int64_t row = 0; row < b.rows[c]; row++) {
+    for (int64_t row = 0; row < fl_rows_used(b, c); row++) {
       const float *xs = fl_lane(x, c) + row * n, *ws = fl_lane(w, c);
       float *ys = fl_lane_out(y, c) + row * n;
       FL_SIMD
@@ -117,13 +117,15 @@ fl_status fl_cpu_attend_fwd(fl_dev *d, fl_batch b, int T, int F, int heads, bool
   int64_t keys = (int64_t)T * h.size;
   void *scratch = NULL;
   FL_TRY(fl_cpu_scratch(d, (keys + T) * (int64_t)sizeof(float), &scratch));
-  for (int c = 0; c < b.C; c++)
+  for (int c = 0; c < b.C; c++) {
+    fl_clear_dead(b, c, (int64_t)T * F, fl_lane_out(y, c));
     for (int64_t k = 0; k < (int64_t)b.rows[c] * heads; k++) {
       int64_t example = k / heads, at = k % heads * h.size;
       float *p = keep.at ? fl_lane_out(keep, c) + k * T * T : (float *)scratch + keys;
       head_fwd(&h, fl_lane(x, c) + example * T * 3 * F + at,
                fl_lane_out(y, c) + example * T * F + at, scratch, p, keep.at != NULL);
     }
+  }
   return FEDLANE_OK;
 }
 
@@ -155,7 +157,7 @@ fl_status fl_cpu_attend_bwd(fl_dev *d, fl_batch b, int T, int F, int heads, bool
   void *scratch = NULL;
   FL_TRY(fl_cpu_scratch(d, (values + T) * (int64_t)sizeof(float), &scratch));
   for (int c = 0; c < b.C; c++) {
-    memset(fl_lane_out(dx, c), 0, (size_t)b.B * (size_t)T * 3 * (size_t)F * sizeof(float));
+    memset(fl_lane_out(dx, c), 0, (size_t)(b.B * 3 * (int64_t)T * F) * sizeof(float));
     for (int64_t k = 0; k < (int64_t)b.rows[c] * heads; k++) {
       int64_t at = k / heads * T * F, in = k % heads * h.size;
       head_bwd(&h, fl_lane(x, c) + 3 * at + in, fl_lane(keep, c) + k * T * T,

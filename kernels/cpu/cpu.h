@@ -7,6 +7,8 @@
 #ifndef FL_CPU_H
 #define FL_CPU_H
 
+#include <string.h>
+
 #include "ops.h"
 
 typedef struct fl_nn fl_nn;
@@ -49,6 +51,11 @@ static inline int fl_rows_used(fl_batch b, int c) {
   int unit = (b.B + 3) / 4;
   int up = (b.rows[c] + unit - 1) / unit * unit;
   return up < b.B ? up : b.B;
+}
+
+/* Zeros in lane c's dead rows of n floats. */
+static inline void fl_clear_dead(fl_batch b, int c, int64_t n, float *x) {
+  memset(x + b.rows[c] * n, 0, (size_t)((b.B - b.rows[c]) * n) * sizeof *x);
 }
 
 static inline const float *fl_lane(fl_cspan s, int c) { return s.at + c * s.stride; }

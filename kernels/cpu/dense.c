@@ -141,18 +141,17 @@ fl_status fl_cpu_dense_bwd_weights(fl_dev *d, fl_batch b, int I, int O, fl_cspan
   return FEDLANE_OK;
 }
 
-/* Gradients are written to dead rows as well, but x is not read there: lanes with such rows that are
- * worked on take one half after the other. */
 fl_status fl_cpu_dense_bwd(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy, fl_cspan w,
                            fl_span dx, fl_coef scale, fl_span gw, fl_span gbias) {
   (void)d;
   for (int c = 0; c < b.C; c++) {
-    int rows = b.rows[c], used = fl_rows_used(b, c);
-    float factor = fl_coef_at(scale, c), *dxs = fl_lane_out(dx, c), *gws = fl_lane_out(gw, c);
+    int live = b.rows[c], rows = fl_rows_used(b, c);
     const float *xs = fl_lane(x, c), *dys = fl_lane(dy, c), *ws = fl_lane(w, c);
-    if (used != rows) FL_TRY(lane_bwd(used, I, O, NULL, dys, ws, dxs, 0, NULL));
-    FL_TRY(lane_bwd(rows, I, O, xs, dys, ws, used == rows ? dxs : NULL, factor, gws));
-    if (gbias.at) lane_bwd_bias(rows, O, fl_lane(dy, c), factor, fl_lane_out(gbias, c));
+    float factor = fl_coef_at(scale, c), *dxs = fl_lane_out(dx, c), *gws = fl_lane_out(gw, c);
+    bool together = live == rows; /* else rows of x that hold anything would add to gw */
+    FL_TRY(lane_bwd(rows, I, O, together ? xs : NULL, dys, ws, dxs, factor, together ? gws : NULL));
+    if (!together) FL_TRY(lane_bwd(live, I, O, xs, dys, NULL, NULL, factor, gws));
+    if (gbias.at) lane_bwd_bias(live, O, dys, factor, fl_lane_out(gbias, c));
   }
   return FEDLANE_OK;
 }

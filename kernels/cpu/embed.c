@@ -8,6 +8,7 @@ fl_status fl_cpu_embed_fwd(fl_dev *d, fl_batch b, int V, int F, fl_cspan x, fl_c
   for (int c = 0; c < b.C; c++) {
     const float *id = fl_lane(x, c), *ws = fl_lane(w, c);
     float *ys = fl_lane_out(y, c);
+    fl_clear_dead(b, c, F, ys);
     for (int row = 0; row < b.rows[c]; row++, ys += F) memcpy(ys, ws + (int64_t)id[row] * F, bytes);
   }
   return FEDLANE_OK;
@@ -35,6 +36,7 @@ fl_status fl_cpu_last(fl_dev *d, fl_batch b, int T, int F, bool back, fl_cspan x
   for (int c = 0; c < b.C; c++) {
     const float *from = fl_lane(x, c);
     float *to = fl_lane_out(y, c);
+    fl_clear_dead(b, c, F + (back ? before : 0), to);
     for (int row = 0; row < b.rows[c]; row++) {
       if (back) memset(to, 0, (size_t)before * sizeof(float));
       memcpy(to + (back ? before : 0), from + (back ? 0 : before), bytes);

@@ -212,6 +212,7 @@ fl_status fl_cpu_lstm_fwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_sp
     float *ys = fl_lane_out(y, c), *gates = fl_lane_out(keep, c);
     float *cells = gates + all * 4 * H, *outs = cells + all * H;
     pack(H, 4 * H, true, fl_lane(w, c), s.w);
+    fl_clear_dead(b, c, row, ys);
     for (int t = 0; t < T; t++, ys += H, gates += 4 * H, cells += H, outs += H) {
       if (t > 0) multiply(b.rows[c], H, 4 * H, ys - H, row, s.w, gates, gate_row, gates, gate_row);
       for (int r = 0; r < b.rows[c]; r++) {
@@ -223,11 +224,6 @@ fl_status fl_cpu_lstm_fwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_sp
     }
   }
   return FEDLANE_OK;
-}
-
-/* Zeros in the dead rows of n floats. */
-static void clear_dead(fl_batch b, int c, int64_t n, float *x) {
-  memset(x + b.rows[c] * n, 0, (size_t)((b.B - b.rows[c]) * n) * sizeof *x);
 }
 
 fl_status fl_cpu_lstm_bwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cspan dy,
@@ -243,7 +239,7 @@ fl_status fl_cpu_lstm_bwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cs
     float *gates = fl_lane_out(keep, c) + gate_row - 4 * H;
     pack(4 * H, H, false, fl_lane(w, c), s.w);
     memset(carry, 0, (size_t)(b.B * (int64_t)H) * sizeof *carry);
-    clear_dead(b, c, gate_row, fl_lane_out(keep, c));
+    fl_clear_dead(b, c, gate_row, fl_lane_out(keep, c));
     for (int t = T - 1; t >= 0; t--, gates -= 4 * H, cells -= H, dys -= H) {
       bool end = t == T - 1;
       if (!end) multiply(b.rows[c], 4 * H, H, gates + 4 * H, gate_row, s.w, dys, row, dh, H);
@@ -266,6 +262,7 @@ fl_status fl_cpu_gru_fwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_csp
     float *ys = fl_lane_out(y, c), *gates = fl_lane_out(keep, c);
     float *hidden = gates + all * 3 * H, *outs = hidden + all * H;
     pack(H, 3 * H, true, fl_lane(w, c), s.w);
+    fl_clear_dead(b, c, row, ys);
     for (int t = 0; t < T; t++, ys += H, gates += 3 * H, hidden += H, outs += H) {
       const float *before = t > 0 ? ys - H : s.second;
       int64_t before_row = t > 0 ? row : 0;
@@ -292,8 +289,8 @@ fl_status fl_cpu_gru_bwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_csp
     float *gates = fl_lane_out(keep, c) + gate_row - 3 * H, *sums = gates + all * 5 * H;
     pack(3 * H, H, false, fl_lane(w, c), s.w);
     memset(carry, 0, (size_t)(b.B * (int64_t)H) * sizeof *carry);
-    clear_dead(b, c, gate_row, fl_lane_out(keep, c));
-    clear_dead(b, c, gate_row, fl_lane_out(keep, c) + all * 5 * H);
+    fl_clear_dead(b, c, gate_row, fl_lane_out(keep, c));
+    fl_clear_dead(b, c, gate_row, fl_lane_out(keep, c) + all * 5 * H);
     for (int t = T - 1; t >= 0;
          t--, gates -= 3 * H, sums -= 3 * H, hidden -= H, before -= H, dys -= H) {
       bool end = t == T - 1;

@@ -176,6 +176,18 @@ fl_status fl_cuda_dropout(fl_dev *d, fl_batch b, int64_t n, float p, const fl_dr
                           fl_cspan x, fl_span y);
 fl_status fl_cuda_flatten(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y);
 
+fl_status fl_cuda_embed_fwd(fl_dev *d, fl_batch b, int V, int F, fl_cspan x, fl_cspan w, fl_span y);
+fl_status fl_cuda_embed_bwd_weights(fl_dev *d, fl_batch b, int V, int F, fl_cspan x, fl_cspan dy,
+                                    fl_coef scale, fl_span gw);
+fl_status fl_cuda_lstm_fwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_span y,
+                           fl_span keep);
+fl_status fl_cuda_lstm_bwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cspan dy,
+                           fl_span keep);
+fl_status fl_cuda_gru_fwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cspan bias, fl_span y,
+                          fl_span keep);
+fl_status fl_cuda_gru_bwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cspan dy,
+                          fl_span keep);
+fl_status fl_cuda_last(fl_dev *d, fl_batch b, int T, int F, bool back, fl_cspan x, fl_span y);
 fl_status fl_cuda_shift_fwd(fl_dev *d, fl_batch b, int64_t n, fl_cspan x, fl_cspan w, fl_span y);
 fl_status fl_cuda_shift_bwd_weights(fl_dev *d, fl_batch b, int64_t n, fl_cspan dy, fl_coef scale,
                                    fl_span gw);
