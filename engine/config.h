@@ -36,12 +36,18 @@ typedef struct fl_data_args {
   double hold_out; /* share of each client's examples kept for per-client evaluation */
 } fl_data_args;
 
-enum { FL_LOSS_AUTO, FL_LOSS_NAME_XENT, FL_LOSS_NAME_MSE, FL_LOSS_NAME_HUBER };
+enum {
+  FL_LOSS_AUTO,
+  FL_LOSS_NAME_XENT,
+  FL_LOSS_NAME_MSE,
+  FL_LOSS_NAME_HUBER,
+  FL_LOSS_NAME_LOGISTIC
+};
 typedef struct fl_train_args {
   int64_t rounds, cohort, epochs, batch; /* batch 0: all of a client's examples */
   double lr, lr_decay, weight_decay, momentum, clip_norm;
   int implicit; /* fl_imply */
-  int loss;     /* auto,xent,mse,huber */
+  int loss;     /* auto,xent,mse,huber,logistic */
   double huber_delta;
   bool resident;
 } fl_train_args;
@@ -65,10 +71,11 @@ typedef struct fl_model_args {
   const char *weights; /* safetensors to start from; "" : initialise */
 } fl_model_args;
 
-enum { FL_FILTERS_MAX = 8, FL_SINKS_MAX = 8 };
+enum { FL_FILTERS_MAX = 8, FL_SINKS_MAX = 8, FL_METRICS_MAX = FEDLANE_SCORES_MAX };
 typedef struct fl_config {
   fl_general general;
   fl_data_args data;
+  fl_split split;
   fl_train_args train;
   fl_server_args server;
   fl_eval_args eval;
@@ -77,7 +84,9 @@ typedef struct fl_config {
   fl_choice format, partition, model, algorithm, sampler;
   fl_choice filter[FL_FILTERS_MAX];
   int n_filter;
-  int n_layer; /* > 0: the model is this list, and `model` is not chosen */
+  fl_choice metric[FL_METRICS_MAX];
+  int n_metric; /* 0: those that suit the task */
+  int n_layer;  /* > 0: the model is this list, and `model` is not chosen */
   fl_layer *layer;
   struct fl_tree *tree; /* owns every text, argument and layer above */
   char *resolved;       /* YAML that reads back to this very configuration, defaults spelled out */
@@ -101,7 +110,7 @@ void fl_config_write_layer(const fl_layer *layer, bool full, FILE *out);
 extern const fl_catalogue
     fl_config_sections; /* run, data, train, server, eval, checkpoint, model */
 /* Every catalogue by kind: backend, model, layer, algorithm, filter, sampler, partition, format,
- * sink, section. n is their number. */
+ * metric, sink, section. n is their number. */
 const fl_catalogue *const *fl_catalogues(int *n);
 
 #endif

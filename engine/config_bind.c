@@ -137,6 +137,7 @@ static fl_status bind_map(fl_tree *tree, const fl_config_part *part, fl_config *
 
 static fl_status bind_entries(fl_tree *tree, const fl_config_part *part, fl_config *config) {
   fl_yaml *list = fl_tree_find(tree, part->path);
+  int *n = (int *)(void *)((char *)config + part->count_at);
   if (!list) return FEDLANE_OK;
   if (list->kind != FL_YAML_LIST) {
     fl_yaml_mistake(tree, list, "is %s; it must be a list such as [{name: ...}]",
@@ -145,17 +146,13 @@ static fl_status bind_entries(fl_tree *tree, const fl_config_part *part, fl_conf
   }
   for (fl_yaml *item = list->child; item; item = item->next) {
     char path[64];
-    if (config->n_filter == FL_FILTERS_MAX) {
-      fl_yaml_mistake(tree, item, "is one too many; there are at most %d", FL_FILTERS_MAX);
+    if (*n == part->most) {
+      fl_yaml_mistake(tree, item, "is one too many; there are at most %d", part->most);
       break;
     }
-    snprintf(path, sizeof path, "%s.%d", part->path, config->n_filter);
+    snprintf(path, sizeof path, "%s.%d", part->path, *n);
     fl_choice *choice = (fl_choice *)(void *)((char *)config + part->choice_at);
-    scope s = {.tree = tree,
-               .part = part,
-               .map = item,
-               .path = path,
-               .choice = &choice[config->n_filter++]};
+    scope s = {.tree = tree, .part = part, .map = item, .path = path, .choice = &choice[(*n)++]};
     if (item->kind == FL_YAML_MAP)
       FL_TRY(bind_keys(&s));
     else

@@ -13,7 +13,7 @@
 
 typedef enum fl_part_form {
   FL_PART_MAP,
-  FL_PART_ENTRIES, /* a list of catalogue entries: filters */
+  FL_PART_ENTRIES, /* a list of catalogue entries: filters, metrics */
   FL_PART_LAYERS   /* model.layers */
 } fl_part_form;
 
@@ -26,6 +26,10 @@ typedef struct fl_config_part {
   size_t choice_at;              /* the fl_choice (or the first of them) in fl_config */
   const char *name_key;          /* the key that names the entry */
   const char *fallback;          /* the entry when none is named; NULL: one must be named */
+  size_t count_at;               /* of a list: where in fl_config the number of entries lives */
+  int most;                      /* entries of a list */
+  const char *none;              /* the word for a list without entries; NULL: [] */
+  bool free;                     /* as FL_FREE: the list never changes the weights */
   const char *instead;           /* a key that may stand in place of the name; NULL: none */
 } fl_config_part;
 

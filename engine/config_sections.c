@@ -90,6 +90,34 @@ static const fl_param data[] = {
      .help = "share of each client's examples kept for its own evaluation"},
 };
 
+static const fl_param split[] = {
+    {.name = "by",
+     .type = FL_CHOICE,
+     .offset = offsetof(fl_split, by),
+     .text = "none,client,example,time",
+     .help = "what the central test is made of, where the data bring none: whole clients, examples "
+             "at random, or the last examples of each client"},
+    {.name = "share",
+     .type = FL_REAL,
+     .offset = offsetof(fl_split, share),
+     .dflt = 0.2,
+     .lo = 0,
+     .hi = 1,
+     .flags = FL_LO_OPEN | FL_HI_OPEN,
+     .help = "of the clients, or of the examples, for the test"},
+    {.name = "gap",
+     .type = FL_INT,
+     .offset = offsetof(fl_split, gap),
+     .lo = 0,
+     .hi = COUNT_MAX,
+     .unit = "examples",
+     .help = "left out of each client between training and test, by time: windows that overlap"},
+    {.name = "replace",
+     .type = FL_BOOL,
+     .offset = offsetof(fl_split, replace),
+     .help = "leave the test part that the data bring out, and split the rest"},
+};
+
 static const fl_param model[] = {
     {.name = "weights",
      .type = FL_TEXT,
@@ -176,8 +204,9 @@ static const fl_param train[] = {
     {.name = "loss",
      .type = FL_CHOICE,
      .offset = offsetof(fl_train_args, loss),
-     .text = "auto,xent,mse,huber",
-     .help = "auto: xent for classes, mse for targets"},
+     .text = "auto,xent,mse,huber,logistic",
+     .help = "auto: xent for classes, mse for targets; logistic: targets from 0 to 1, each a class "
+             "of its own"},
     {.name = "huber_delta",
      .type = FL_REAL,
      .offset = offsetof(fl_train_args, huber_delta),
@@ -247,7 +276,7 @@ static const fl_param checkpoint[] = {
      .help = "between checkpoints; 0: only when stopped and at the end"},
 };
 
-enum { RUN, DATA, MODEL, TRAIN, SERVER, EVAL, CHECKPOINT, SECTIONS };
+enum { RUN, DATA, SPLIT, MODEL, TRAIN, SERVER, EVAL, CHECKPOINT, SECTIONS };
 #define SECTION(word, text, params, type)                                   \
   {                                                                         \
     .name = word, .help = text, .args_size = sizeof(type), .param = params, \
@@ -258,6 +287,8 @@ static const fl_record section[SECTIONS] = {
                     fl_general),
     [DATA] = SECTION("data", "the examples: a format with its parameters, and a partition", data,
                      fl_data_args),
+    [SPLIT] =
+        SECTION("data.split", "which training examples become the central test", split, fl_split),
     [MODEL] =
         SECTION("model", "what is trained: a name, or a list of layers", model, fl_model_args),
     [TRAIN] = SECTION("train", "the rounds and the clients' local training", train, fl_train_args),
@@ -267,8 +298,8 @@ static const fl_record section[SECTIONS] = {
         SECTION("checkpoint", "when the run's state is saved", checkpoint, fl_checkpoint_args),
 };
 static const fl_record *const sections[SECTIONS] = {
-    &section[RUN],    &section[DATA], &section[MODEL],      &section[TRAIN],
-    &section[SERVER], &section[EVAL], &section[CHECKPOINT],
+    &section[RUN],   &section[DATA],   &section[SPLIT], &section[MODEL],
+    &section[TRAIN], &section[SERVER], &section[EVAL],  &section[CHECKPOINT],
 };
 
 const fl_catalogue fl_config_sections = {
@@ -281,9 +312,11 @@ const fl_catalogue fl_config_sections = {
 #define HOLDS(row, member) .section = &section[row], .section_at = offsetof(fl_config, member)
 #define CHOOSES(list, member, key) \
   .catalogue = &list, .choice_at = offsetof(fl_config, member), .name_key = key
+#define COUNTS(member, limit) .count_at = offsetof(fl_config, member), .most = limit
 const fl_config_part fl_config_part_list[] = {
     {.path = "", HOLDS(RUN, general)},
     {.path = "data", HOLDS(DATA, data), CHOOSES(fl_formats, format, "format")},
+    {.path = "data.split", HOLDS(SPLIT, split)},
     {.path = "data.partition", CHOOSES(fl_partitions, partition, "kind"), .fallback = "iid"},
     {.path = "model",
      HOLDS(MODEL, model_args),
@@ -293,9 +326,18 @@ const fl_config_part fl_config_part_list[] = {
     {.path = "algorithm", CHOOSES(fl_algorithms, algorithm, "name"), .fallback = "fedavg"},
     {.path = "train", HOLDS(TRAIN, train)},
     {.path = "sampler", CHOOSES(fl_samplers, sampler, "kind"), .fallback = "uniform"},
-    {.path = "filters", .form = FL_PART_ENTRIES, CHOOSES(fl_filters, filter, "name")},
+    {.path = "filters",
+     .form = FL_PART_ENTRIES,
+     CHOOSES(fl_filters, filter, "name"),
+     COUNTS(n_filter, FL_FILTERS_MAX)},
     {.path = "server", HOLDS(SERVER, server)},
     {.path = "eval", HOLDS(EVAL, eval)},
+    {.path = "eval.metrics",
+     .form = FL_PART_ENTRIES,
+     CHOOSES(fl_metrics, metric, "name"),
+     COUNTS(n_metric, FL_METRICS_MAX),
+     .none = "auto",
+     .free = true},
     {.path = "checkpoint", HOLDS(CHECKPOINT, checkpoint)},
 };
 const int fl_config_n_part = FL_COUNT(fl_config_part_list);

@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "config_parts.h"
 
 /* An item of a list of entries or layers: `clip` becomes {name: clip}, `relu` becomes {relu: }. */
@@ -17,7 +19,8 @@ static void choose_side(const fl_config_part *part, const fl_yaml *map) {
 }
 
 static fl_status shape_part(fl_tree *tree, const fl_config_part *part, fl_yaml *node) {
-  if (fl_yaml_empty(node)) {
+  bool none = part->none && node->kind == FL_YAML_VALUE && strcmp(node->text, part->none) == 0;
+  if (none || fl_yaml_empty(node)) {
     node->kind = part->form == FL_PART_MAP ? FL_YAML_MAP : FL_YAML_LIST;
   } else if (part->form == FL_PART_MAP && part->catalogue && node->kind == FL_YAML_VALUE) {
     return fl_yaml_wrap(tree, node, part->name_key);

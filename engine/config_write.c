@@ -46,10 +46,14 @@ static void write_map(const writer *w, const fl_config *config, const fl_config_
 
 static void write_entries(const writer *w, const fl_config *config, const fl_config_part *part) {
   const fl_choice *choice = (const void *)((const char *)config + part->choice_at);
-  fprintf(w->out, config->n_filter ? "%s:\n" : "%s: []\n", part->path);
-  for (int i = 0; i < config->n_filter; i++) {
-    fprintf(w->out, "  - %s: %s\n", part->name_key, choice[i].record->name);
-    write_params(w, 4, choice[i].record, choice[i].args);
+  int n = *(const int *)(const void *)((const char *)config + part->count_at);
+  int indent = 2 * depth_of(part);
+  if (part->free && !w->full) return;
+  fprintf(w->out, "%*s%s:", indent - 2, "", fl_part_key(part));
+  fprintf(w->out, n ? "\n" : " %s\n", part->none ? part->none : "[]");
+  for (int i = 0; i < n; i++) {
+    fprintf(w->out, "%*s- %s: %s\n", indent, "", part->name_key, choice[i].record->name);
+    write_params(w, indent + 2, choice[i].record, choice[i].args);
   }
 }
 

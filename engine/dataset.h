@@ -33,6 +33,24 @@ typedef struct fl_dataset {
 fl_status fl_dataset_alloc(fl_dataset *d);
 void fl_dataset_close(fl_dataset *d); /* frees the members and zeroes *d; accepts a zeroed one */
 
+enum { FL_SPLIT_NONE, FL_SPLIT_CLIENT, FL_SPLIT_EXAMPLE, FL_SPLIT_TIME };
+/* What the central test is to be made of. */
+typedef struct fl_split {
+  int by;       /* none,client,example,time */
+  double share; /* 0 < share < 1 of the clients, or of the examples */
+  int64_t gap;  /* by time: examples left out between a client's training and test part */
+  bool replace; /* leave the test part that the data bring out; else having one is an error */
+} fl_split;
+/* Moves training examples to the central test, as *d comes from a format: by CLIENT whole natural
+ * clients, drawn at random; by EXAMPLE examples drawn at random; by TIME the last share of each
+ * client's examples in the order of the data, which are all one client's where none are known. By
+ * CLIENT no client is on both sides; by TIME no training example of a client comes after, or within
+ * `gap` examples before, one of its test. Examples keep their order and clients the order of their
+ * numbers, which become 0 .. n_client-1; a client without training examples is no longer one.
+ * Before fl_dataset_count_labels and fl_dataset_normalise, so that these see the training part
+ * alone. O(data set), which is copied. Errors: USAGE, DATA, MEMORY. */
+fl_status fl_dataset_split(fl_dataset *d, const fl_split *how, uint32_t seed);
+
 typedef enum fl_normalise {
   FL_NORMALISE_AUTO,
   FL_NORMALISE_STANDARD,

@@ -69,6 +69,37 @@ typedef struct fl_filter {
   fl_status (*mean)(const void *args, const fl_draw *draw, fl_server *server, float *mean);
 } fl_filter;
 
+/* What a model is to answer. */
+typedef struct fl_task {
+  const fl_dataset *data;
+  bool logistic; /* targets are classes of their own, and outputs their logits */
+} fl_task;
+
+/* What evaluation knows of some examples. */
+typedef struct fl_scored {
+  int64_t n;            /* examples */
+  const int32_t *index; /* [n] their numbers in the data set */
+  double loss;          /* sum over the answers */
+  int64_t hit, asked;   /* right answers, of classes; answers asked for */
+  const double *kept;   /* [n, keeps] what `take` wrote for each */
+} fl_scored;
+
+/* A metric: a constant record in a file of its own in engine/metrics/. It boils the outputs for an
+ * example down to a few numbers, on the thread that has them, and in the end makes one value of all
+ * examples in their order; so a value depends on no thread, lane or batch. */
+typedef struct fl_metric {
+  fl_record record;
+  const char *needs;                     /* what a task must have, for messages */
+  bool low, share;                       /* small is good; a part of 1, shown in percent */
+  bool (*fits)(const fl_task *task);     /* whether it means anything */
+  bool (*usual)(const fl_task *task);    /* whether it is taken unless others are asked for */
+  int64_t (*keeps)(const fl_task *task); /* numbers kept of an example; 0: outputs are not wanted */
+  /* z: the outputs for an example, [n_label, classes] or [n_target]; kept: [keeps]. */
+  void (*take)(const fl_task *task, int64_t example, const float *z, double *kept);
+  /* NaN where it is not defined. Errors: MEMORY. */
+  fl_status (*value)(const fl_task *task, const fl_scored *of, double *value);
+} fl_metric;
+
 /* A sink takes the metrics of each round. `path` is the run folder. */
 typedef struct fl_sink_kind {
   fl_record record;
@@ -78,6 +109,6 @@ typedef struct fl_sink_kind {
   fl_status (*close)(void **state); /* also on failure; flushes */
 } fl_sink_kind;
 
-extern const fl_catalogue fl_algorithms, fl_filters, fl_sinks;
+extern const fl_catalogue fl_algorithms, fl_filters, fl_metrics, fl_sinks;
 
 #endif

@@ -29,7 +29,7 @@ static fl_status open_central(fedlane_run *run) {
   FL_TRY(reserve(g, (int)((n + batch - 1) / batch), n));
   for (int64_t i = 0; i < n; i++) g->index[i] = (int32_t)(run->data.n_train + i);
   for (int i = 0; i <= g->n; i++) g->offset[i] = i * batch < n ? i * batch : n;
-  return FEDLANE_OK;
+  return fl_scores_open(run, run->n_metric, run->metric, g);
 }
 
 /* A client is judged by its held-out examples, or by all of its own when none are held out. */
@@ -44,7 +44,7 @@ static fl_status open_clients(fedlane_run *run) {
     if (n > 0) memcpy(g->index + g->offset[i], from, (size_t)n * sizeof *from);
     g->offset[i + 1] = g->offset[i] + n;
   }
-  return FEDLANE_OK;
+  return fl_scores_open(run, 1, &run->client_metric, g);
 }
 
 fl_status fl_eval_open(fedlane_run *run) {
@@ -53,6 +53,7 @@ fl_status fl_eval_open(fedlane_run *run) {
 }
 
 static void close_groups(fl_groups *g) {
+  fl_scores_close(g);
   free(g->offset);
   free(g->index);
   free(g->loss);
@@ -124,8 +125,10 @@ static fl_status work(fedlane_run *run, fl_station *s, fl_groups *g) {
     memset(s->hit_host, 0, (size_t)bytes);
     FL_TRY(l->ops->upload(l->dev, s->loss, s->loss_host, bytes));
     FL_TRY(l->ops->upload(l->dev, s->hit, s->hit_host, bytes));
-    for (int64_t t = 0; next_batch(s, g, first, n, batch, t) > 0; t++)
+    for (int64_t t = 0; next_batch(s, g, first, n, batch, t) > 0; t++) {
       FL_TRY(one_batch(run, s, n, batch));
+      FL_TRY(fl_scores_take(run, s, g, first, n, t));
+    }
     FL_TRY(l->ops->download(l->dev, g->loss + first, s->loss, bytes));
     FL_TRY(l->ops->download(l->dev, g->hit + first, s->hit, bytes));
   }
@@ -145,54 +148,58 @@ static int ascending(const void *a, const void *b) {
   return (*x > *y) - (*x < *y);
 }
 
-/* How many answers a group's examples ask for. */
-static int64_t answers(const fl_dataset *d, const fl_groups *g, int group) {
-  int64_t sum = 0;
-  for (int64_t i = g->offset[group]; i < g->offset[group + 1]; i++)
-    sum += fl_dataset_counted(d, g->index[i]);
-  return sum;
-}
-
 /* Mean and deviation over clients, and the mean of the worst tenth (of at least one client). */
-static fl_status spread(const fl_dataset *d, const fl_groups *g, fedlane_metrics *m) {
-  double *accuracy = malloc(((size_t)g->n + 1) * sizeof *accuracy), sum = 0, sum2 = 0, worst = 0;
-  int n = 0;
-  if (!accuracy) return fl_fail(FEDLANE_MEMORY, "no memory for %d clients' accuracies", g->n);
-  for (int i = 0; i < g->n; i++) {
-    int64_t asked = answers(d, g, i);
-    if (asked > 0) accuracy[n++] = (double)g->hit[i] / (double)asked;
-  }
-  qsort(accuracy, (size_t)n, sizeof *accuracy, ascending);
+static void spread(int n, double *value, bool low, fedlane_metrics *m) {
+  double sum = 0, sum2 = 0, worst = 0;
   int tenth = (n + 9) / 10;
+  qsort(value, (size_t)n, sizeof *value, ascending);
   for (int i = 0; i < n; i++) {
-    sum += accuracy[i];
-    if (i < tenth) worst += accuracy[i];
+    sum += value[i];
+    if (low ? i >= n - tenth : i < tenth) worst += value[i];
   }
   m->client_mean = sum / n;
-  for (int i = 0; i < n; i++)
-    sum2 += (accuracy[i] - m->client_mean) * (accuracy[i] - m->client_mean);
+  for (int i = 0; i < n; i++) sum2 += (value[i] - m->client_mean) * (value[i] - m->client_mean);
   m->client_deviation = sqrt(sum2 / n);
   m->client_worst = worst / tenth;
-  free(accuracy);
+}
+
+static fl_status eval_central(fedlane_run *run, fedlane_metrics *m) {
+  fl_groups *g = &run->central;
+  atomic_store(&g->next, 0);
+  FL_TRY(fl_stations_do(run, work_central));
+  fl_scored all = fl_scores_of(run, g, 0, g->n);
+  m->test_loss = all.loss / (double)all.asked;
+  if (run->data.classes) m->test_accuracy = (double)all.hit / (double)all.asked;
+  for (int k = 0; k < g->n_metric; k++) {
+    m->score[k].name = g->metric[k]->record.name;
+    FL_TRY(fl_scores_value(run, g, k, 0, all, &m->score[k].value));
+  }
   return FEDLANE_OK;
 }
 
-fl_status fl_eval(fedlane_run *run, fedlane_metrics *m) {
-  if (run->central.n > 0) {
-    double loss = 0;
-    int64_t hit = 0, asked = 0;
-    atomic_store(&run->central.next, 0);
-    FL_TRY(fl_stations_do(run, work_central));
-    for (int i = 0; i < run->central.n; i++) {
-      loss += run->central.loss[i];
-      hit += run->central.hit[i];
-      asked += answers(&run->data, &run->central, i);
-    }
-    m->test_loss = loss / (double)asked;
-    if (run->data.classes) m->test_accuracy = (double)hit / (double)asked;
+/* Clients without an answer, and those for whom the metric means nothing, are left out. */
+static fl_status eval_clients(fedlane_run *run, fedlane_metrics *m) {
+  fl_groups *g = &run->clients;
+  fl_status status;
+  int n = 0;
+  double *value = malloc(((size_t)g->n + 1) * sizeof *value);
+  if (!value) return fl_fail(FEDLANE_MEMORY, "no memory for the figures of %d clients", g->n);
+  atomic_store(&g->next, 0);
+  FL_GO(fl_stations_do(run, work_clients));
+  for (int i = 0; i < g->n; i++) {
+    fl_scored own = fl_scores_of(run, g, i, 1);
+    if (own.asked == 0) continue;
+    FL_GO(fl_scores_value(run, g, 0, i, own, &value[n]));
+    n += !isnan(value[n]);
   }
-  if (run->clients.n == 0 || !run->data.classes) return FEDLANE_OK;
-  atomic_store(&run->clients.next, 0);
-  FL_TRY(fl_stations_do(run, work_clients));
-  return spread(&run->data, &run->clients, m);
+  m->client_metric = run->client_metric->record.name;
+  spread(n, value, run->client_metric->low, m);
+done:
+  free(value);
+  return status;
+}
+
+fl_status fl_eval(fedlane_run *run, fedlane_metrics *m) {
+  if (run->central.n > 0) FL_TRY(eval_central(run, m));
+  return run->clients.n > 0 ? eval_clients(run, m) : FEDLANE_OK;
 }

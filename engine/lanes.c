@@ -161,7 +161,9 @@ fl_status fl_loss(const fedlane_run *run, fl_station *s, fl_batch b, const float
   if (run->data.classes)
     return l->ops->xent(l->dev, answer_rows(run, s, b), run->data.classes, factor, s->label,
                         fl_const(z), dz, s->loss, s->hit);
-  fl_regression kind = t->loss == FL_LOSS_NAME_HUBER ? FL_LOSS_HUBER : FL_LOSS_MSE;
+  fl_regression kind = t->loss == FL_LOSS_NAME_HUBER      ? FL_LOSS_HUBER
+                       : t->loss == FL_LOSS_NAME_LOGISTIC ? FL_LOSS_LOGISTIC
+                                                          : FL_LOSS_MSE;
   return l->ops->regress(l->dev, b, run->data.n_target, kind, (float)t->huber_delta, factor,
                          fl_const(s->target), fl_const(z), dz, s->loss);
 }

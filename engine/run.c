@@ -20,6 +20,7 @@ fl_status fl_data_open(const fl_config *c, fl_dataset *data, fl_population *peop
       .threads = c->general.threads > 0 ? (int)c->general.threads : omp_get_max_threads(),
       .skip_bad = c->data.on_bad == FL_BAD_SKIP};
   FL_TRY(format->load(&how, c->format.args, data));
+  FL_TRY(fl_dataset_split(data, &c->split, seed));
   if (data->label) FL_TRY(fl_dataset_count_labels(data));
   FL_TRY(fl_dataset_normalise(data, (fl_normalise)c->data.normalise));
   FL_TRY(partition->deal(data, c->partition.args, seed, people));
@@ -41,6 +42,17 @@ static fl_status open_model(fedlane_run *run) {
                         &run->model);
 }
 
+/* The logistic loss knows yes, no and what lies between them. */
+static fl_status check_logistic(const fl_dataset *d) {
+  for (int64_t i = 0; i < (d->n_train + d->n_test) * d->n_target; i++)
+    if (!(d->target[i] >= 0 && d->target[i] <= 1))
+      return fl_fail(FEDLANE_USAGE,
+                     "train.loss is logistic, which needs targets from 0 to 1, but target %lld of "
+                     "example %lld is %g",
+                     (long long)(i % d->n_target), (long long)(i / d->n_target), d->target[i]);
+  return FEDLANE_OK;
+}
+
 /* What the parts of a configuration ask of one another. */
 static fl_status check_together(const fedlane_run *run) {
   const fl_config *c = run->config;
@@ -60,7 +72,7 @@ static fl_status check_together(const fedlane_run *run) {
     return fl_fail(FEDLANE_USAGE, "train.loss is %s, but the data set holds %s",
                    c->train.loss == FL_LOSS_NAME_XENT ? "xent" : "for regression",
                    classify ? "class labels" : "regression targets");
-  return FEDLANE_OK;
+  return c->train.loss == FL_LOSS_NAME_LOGISTIC ? check_logistic(&run->data) : FEDLANE_OK;
 }
 
 /* Pieces of this many rows when a step takes all of a client's examples. */
@@ -191,6 +203,7 @@ static fl_status open_parts(fedlane_run *run, int flags) {
   run->last_checkpoint = -1;
   FL_TRY(fl_data_open(run->config, &run->data, &run->people));
   FL_TRY(check_together(run));
+  FL_TRY(fl_scores_choose(run));
   FL_TRY(open_model(run));
   make_schedule(run);
   FL_TRY(open_stations(run));

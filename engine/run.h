@@ -79,6 +79,7 @@ typedef struct fl_station {
   double *loss_host;
   int64_t *hit_host;
   fl_measure *measure_host;
+  float *output_host; /* [eval.batch, outputs of an example]; NULL: not wanted, or host memory */
   int32_t *rows, *n_piece, *weight; /* (host) [width] */
   int32_t *step_rows;               /* (host) [width] scratch of walks over sequences */
   float *norm;                      /* (host) [width] */
@@ -132,7 +133,11 @@ typedef struct fl_groups {
   int32_t *index;
   double *loss; /* [n] sums of the last evaluation */
   int64_t *hit;
-  atomic_int next; /* first group not yet taken by a station */
+  int n_metric; /* metrics that are made of these groups; [n_metric] below */
+  const fl_metric *const *metric;
+  double *kept[FL_METRICS_MAX]; /* [examples, keeps] in the order of `index`; NULL: keeps nothing */
+  bool looks;                   /* one of them looks at outputs */
+  atomic_int next;              /* first group not yet taken by a station */
 } fl_groups;
 
 struct fedlane_run {
@@ -156,7 +161,10 @@ struct fedlane_run {
   fl_weighting weighting;
   int round; /* rounds done */
   volatile sig_atomic_t stop;
-  float *host_w;              /* [P] for saving and for callers */
+  float *host_w; /* [P] for saving and for callers */
+  fl_task task;
+  const fl_metric *metric[FL_METRICS_MAX], *client_metric; /* of the central test; of a client */
+  int n_metric;
   fl_groups central, clients; /* what evaluation looks at */
   struct {
     const fl_sink_kind *kind;
@@ -264,6 +272,23 @@ fl_status fl_run_describe(fedlane_run *run, char *text, size_t size);
 fl_status fl_eval_open(fedlane_run *run);
 void fl_eval_close(fedlane_run *run);
 fl_status fl_eval(fedlane_run *run, fedlane_metrics *metrics);
+/* scores.c: the metrics of a run and what they keep while groups are evaluated.
+ * Chooses them. Errors: USAGE when one does not fit the task. */
+fl_status fl_scores_choose(fedlane_run *run);
+/* Floats of an example's outputs, or 0 when no metric looks at them. */
+int64_t fl_scores_outputs(const fedlane_run *run);
+/* Sets up metric and kept of groups whose indices are there. Errors: MEMORY. */
+fl_status fl_scores_open(const fedlane_run *run, int n, const fl_metric *const *metric,
+                         fl_groups *groups);
+void fl_scores_close(fl_groups *groups);
+/* Lets the metrics see batch t of n groups from `first` on, which the station has just walked. */
+fl_status fl_scores_take(const fedlane_run *run, fl_station *station, fl_groups *groups, int first,
+                         int n, int64_t t);
+/* What is known of the examples of n groups from `first` on; kept is not filled in. */
+fl_scored fl_scores_of(const fedlane_run *run, const fl_groups *groups, int first, int n);
+/* A value of the k-th metric. of: as fl_scores_of(.., first, ..) has it. */
+fl_status fl_scores_value(const fedlane_run *run, const fl_groups *groups, int k, int first,
+                          fl_scored of, double *value);
 /* checkpoint.c: state of the run in `output`/checkpoint. */
 fl_status fl_checkpoint_save(fedlane_run *run);
 fl_status fl_checkpoint_load(fedlane_run *run);

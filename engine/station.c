@@ -79,6 +79,8 @@ static void place_host(const fedlane_run *run, fl_station *s, int width, int tog
   s->loss_host = fl_arena_take(a, 8 * (int64_t)together);
   s->hit_host = fl_arena_take(a, 8 * (int64_t)together);
   s->index_host = fl_arena_take(a, 4 * together * s->index_stride);
+  int64_t outputs = run->devices.ops->host ? 0 : fl_scores_outputs(run);
+  if (outputs > 0) s->output_host = fl_arena_take(a, 4 * run->config->eval.batch * outputs);
 }
 
 int64_t fl_station_bytes(const fedlane_run *run, int width, int together) {

@@ -50,21 +50,32 @@ typedef enum fedlane_status {
 
 typedef struct fedlane_run fedlane_run; /* opaque: a population, a model, a server and its round */
 
+/* A metric over the central test set, as eval.metrics asks for it. */
+typedef struct fedlane_score {
+  const char *name; /* such as "rmse"; static; NULL: there is none */
+  double value;     /* in the data's own units where these are known; NaN where it has no meaning */
+} fedlane_score;
+
+enum { FEDLANE_SCORES_MAX = 8 };
+
 /* What one round did. Means are over examples. Values that were not measured are NaN (JSON null).
  */
 typedef struct fedlane_metrics {
-  int round;                            /* 1 .. rounds */
-  int rounds;                           /* rounds of the whole run */
-  int clients;                          /* updates that entered the mean */
-  int dropped;                          /* clients left out because their update was not finite */
-  int64_t examples;                     /* examples visited by local training, epochs counted */
-  int64_t steps;                        /* local steps taken by all clients */
-  int64_t bytes_up, bytes_down;         /* bytes that would cross the network */
-  double seconds;                       /* wall time of the round without evaluation */
-  double train_loss, train_accuracy;    /* during local training */
-  double test_loss, test_accuracy;      /* central test set; NaN unless this round evaluated */
-  double client_mean, client_deviation; /* accuracy over clients, each counted once */
-  double client_worst;                  /* mean accuracy of the worst tenth of the clients */
+  int round;                         /* 1 .. rounds */
+  int rounds;                        /* rounds of the whole run */
+  int clients;                       /* updates that entered the mean */
+  int dropped;                       /* clients left out because their update was not finite */
+  int64_t examples;                  /* examples visited by local training, epochs counted */
+  int64_t steps;                     /* local steps taken by all clients */
+  int64_t bytes_up, bytes_down;      /* bytes that would cross the network */
+  double seconds;                    /* wall time of the round without evaluation */
+  double train_loss, train_accuracy; /* during local training */
+  double test_loss, test_accuracy;   /* central test set; NaN unless this round evaluated */
+  fedlane_score
+      score[FEDLANE_SCORES_MAX];        /* with test_loss, in the order asked for; then no name */
+  const char *client_metric;            /* what the next three are of, such as "accuracy"; static */
+  double client_mean, client_deviation; /* over clients, each counted once */
+  double client_worst;                  /* mean over the worst tenth of the clients */
   /* Energy of the round's devices, whoever else used them: of a GPU its board's, of the processor
    * its packages'. NaN where nothing counts, or counters may not be read. They are renewed about
    * every 100 ms, so a short round gets more or less than it used. */

@@ -98,7 +98,7 @@ static inline int fl_window_pad_h(const fl_window *s) { return s->flat ? 0 : s->
 
 typedef enum fl_act { FL_ACT_RELU, FL_ACT_TANH, FL_ACT_SIGMOID, FL_ACT_GELU } fl_act;
 typedef enum fl_pooling { FL_POOL_MAX, FL_POOL_AVERAGE } fl_pooling; /* average counts padding */
-/* LOGISTIC: targets 0 or 1, each output a class of its own. */
+/* LOGISTIC: targets 0 .. 1, each output a class of its own. */
 typedef enum fl_regression { FL_LOSS_MSE, FL_LOSS_HUBER, FL_LOSS_LOGISTIC } fl_regression;
 typedef enum fl_adaptive { FL_ADAGRAD, FL_ADAM, FL_YOGI } fl_adaptive;
 

@@ -92,13 +92,29 @@ static void find_best(fl_quadratics *q) {
   free(a);
 }
 
+static void write_rows(const fl_quadratics *q) {
+  int all = q->n_client * q->rows;
+  int32_t *client = calloc((size_t)all, sizeof *client);
+  for (int r = 0; r < all; r++) client[r] = r / q->rows;
+  fl_st_tensor out[] = {
+      {.name = "x",
+       .type = FL_F32,
+       .n_dim = 2,
+       .dim = {all, q->features},
+       .count = all * q->features,
+       .data = q->x},
+      {.name = "y", .type = FL_F32, .n_dim = 1, .dim = {all}, .count = all, .data = q->y},
+      {.name = "client", .type = FL_I32, .n_dim = 1, .dim = {all}, .count = all, .data = client}};
+  CU_ASSERT_EQUAL_FATAL(fl_st_write(q->path, 3, out, 0, NULL), FEDLANE_OK);
+  free(client);
+}
+
 void fl_quadratics_open(fl_quadratics *q, int n_client, int rows, int features, uint32_t seed) {
   fl_rng rng = fl_rng_open((fl_key){.seed = seed, .purpose = FL_FOR_DATA});
   int all = n_client * rows;
   *q = (fl_quadratics){.n_client = n_client, .rows = rows, .features = features};
   q->x = calloc((size_t)(all * features), sizeof *q->x);
   q->y = calloc((size_t)all, sizeof *q->y);
-  int32_t *client = calloc((size_t)all, sizeof *client);
   for (int c = 0; c < n_client; c++) {
     double truth[64], scale[64];
     for (int i = 0; i < features; i++) {
@@ -112,22 +128,16 @@ void fl_quadratics_open(fl_quadratics *q, int n_client, int rows, int features, 
         y += truth[i] * q->x[r * features + i];
       }
       q->y[r] = (float)(y + 0.1 * fl_rng_normal(&rng));
-      client[r] = c;
     }
   }
   find_best(q);
   snprintf(q->path, sizeof q->path, "%s/quadratics.safetensors", fl_test_folder());
-  fl_st_tensor out[] = {
-      {.name = "x",
-       .type = FL_F32,
-       .n_dim = 2,
-       .dim = {all, features},
-       .count = all * features,
-       .data = q->x},
-      {.name = "y", .type = FL_F32, .n_dim = 1, .dim = {all}, .count = all, .data = q->y},
-      {.name = "client", .type = FL_I32, .n_dim = 1, .dim = {all}, .count = all, .data = client}};
-  CU_ASSERT_EQUAL_FATAL(fl_st_write(q->path, 3, out, 0, NULL), FEDLANE_OK);
-  free(client);
+  write_rows(q);
+}
+
+void fl_quadratics_as_classes(fl_quadratics *q) {
+  for (int r = 0; r < q->n_client * q->rows; r++) q->y[r] = q->y[r] > 0;
+  write_rows(q);
 }
 
 void fl_quadratics_close(fl_quadratics *q) {

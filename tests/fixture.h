@@ -26,6 +26,8 @@ typedef struct fl_quadratics {
   char path[128]; /* of the file */
 } fl_quadratics;
 void fl_quadratics_open(fl_quadratics *q, int n_client, int rows, int features, uint32_t seed);
+/* Writes the file again with the targets 1 where y is positive and 0 elsewhere. */
+void fl_quadratics_as_classes(fl_quadratics *q);
 void fl_quadratics_close(fl_quadratics *q);
 
 #endif

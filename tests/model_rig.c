@@ -30,13 +30,12 @@ rig rig_open(const fl_ops *ops, fl_model *model, int C, int B) {
       .ops = ops, .model = model, .about = fl_model_about(model), .C = C, .B = B, .drop = true};
   fl_dev_options options = {0, FL_MATH_FP32};
   if (C > RIG_LANES || B > RIG_BATCH || ops->open(&options, &r.dev) != FEDLANE_OK) abort();
-  r.answers = r.about->answer_steps > 0 ? r.about->answer_steps : 1;
   r.act_stride = fl_model_act(model, B, true);
   r.w = rig_floats(C * r.about->P);
   r.g = rig_floats(C * r.about->P);
   r.act = rig_floats(C * r.act_stride);
   r.target = rig_floats((int64_t)C * B * r.about->n_output);
-  r.label = rig_floats((int64_t)C * B * r.answers);
+  r.label = rig_floats((int64_t)C * B * (r.about->answer_steps > 0 ? r.about->answer_steps : 1));
   for (int c = 0; c < C; c++) {
     r.rows[c] = B;
     r.client[c] = (uint32_t)(7 + c);
@@ -85,30 +84,26 @@ void rig_forward(rig *r, bool train) {
   CU_ASSERT_EQUAL_FATAL(fl_model_forward(r->model, &walk, train), FEDLANE_OK);
 }
 
-/* How many of a lane's answers count. */
-static int counted(const rig *r, int c) {
-  int n = 0;
-  for (int i = 0; i < r->rows[c] * r->answers; i++)
-    n += !r->source.label || r->label[c * r->B * r->answers + i] >= 0;
-  return n;
+/* A row for each answer. */
+static fl_batch rig_answers(const rig *r) {
+  if (r->about->answer_steps == 0) return rig_batch(r);
+  return (fl_batch){r->C, r->B * r->about->answer_steps, r->step_rows};
 }
 
 void rig_loss(rig *r) {
-  int32_t rows[RIG_LANES];
-  fl_batch answers = {r->C, r->B * r->answers, rows};
+  float norm[RIG_LANES];
   fl_cspan z = fl_const(rig_act(r, fl_model_output_at(r->model, r->B)));
   fl_span dz = rig_act(r, fl_model_dout_at(r->model, r->B));
   for (int c = 0; c < r->C; c++) {
-    r->norm[c] = 1.0f / (float)counted(r, c);
-    rows[c] = r->rows[c] * r->answers;
+    norm[c] = 1.0f / (float)r->rows[c];
     r->loss[c] = 0;
     r->hit[c] = 0;
   }
-  fl_coef mean = {0, r->norm};
+  fl_coef mean = {0, norm};
   fl_cspan target = {r->target, (int64_t)r->B * r->about->n_output};
   fl_status status = r->source.label
-                         ? r->ops->xent(r->dev, answers, r->about->n_output, mean, r->label, z, dz,
-                                        r->loss, r->hit)
+                         ? r->ops->xent(r->dev, rig_answers(r), r->about->n_output, mean, r->label,
+                                        z, dz, r->loss, r->hit)
                          : r->ops->regress(r->dev, rig_batch(r), r->about->n_output, r->regression,
                                            r->delta, mean, target, z, dz, r->loss);
   CU_ASSERT_EQUAL_FATAL(status, FEDLANE_OK);

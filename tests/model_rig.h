@@ -14,7 +14,7 @@ typedef struct rig {
   fl_dev *dev;
   fl_model *model;
   const fl_model_info *about;
-  int C, B, answers; /* answers: of an example, one or one a step */
+  int C, B;
   int32_t rows[RIG_LANES], step_rows[RIG_LANES];
   uint32_t client[RIG_LANES], nth[RIG_LANES];
   int32_t index[RIG_LANES * RIG_BATCH]; /* which examples a lane reads */
@@ -26,9 +26,8 @@ typedef struct rig {
   bool drop;          /* dropout is active in training */
   float *w, *g, *act; /* [C, P], [C, P], [C, act_stride] */
   float *target;      /* [C, B, n_output] */
-  int32_t *label;     /* [C, B, answers] */
+  int32_t *label;     /* [C, B, labels] */
   double loss[RIG_LANES];
-  float norm[RIG_LANES]; /* one over the answers that count in it */
   int64_t hit[RIG_LANES];
 } rig;
 
@@ -45,8 +44,8 @@ fl_span rig_w(const rig *r);
 fl_span rig_g(const rig *r);
 /* Gathers the examples and walks forward. The output is at fl_model_output_at. */
 void rig_forward(rig *r, bool train);
-/* Sums the loss of each lane's rows into r->loss and writes the gradient of their mean, over labels
- * that count. */
+/* Sums the loss of each lane's rows into r->loss and writes the gradient of their mean; of rows
+ * with an answer a step, of the mean of their sums. */
 void rig_loss(rig *r);
 void rig_backward(rig *r, const fl_sink *sink);
 /* One training pass: the loss into r->loss, the gradient of the mean loss into r->g. */

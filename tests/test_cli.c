@@ -114,7 +114,7 @@ static void show_tells_what_a_user_must_know(void) {
   expect("show section train", 0, "May differ when a run is resumed\n  rounds\n", "");
   expect("show layer conv", 0, "model: {layers: [{conv: ..., kernel: ...}, ...]}", "");
   expect("show layer relu", 0, "model: {layers: [relu, ...]}", "");
-  expect("show model cnn_dropout", 0, "3 x 32 x 32: 1626442 parameters", "");
+  expect("show model cnn_dropout", 0, "3 x 32 x 32, 10 outputs: 1626442 parameters", "");
   expect("show model cnn_dropout", 0, "  - {dropout: 0.25}\n", "");
 }
 
@@ -125,6 +125,24 @@ static void write_config(const char *text, char *path) {
   CU_ASSERT_PTR_NOT_NULL_FATAL(file);
   fputs(text, file);
   fclose(file);
+}
+
+/* Where nothing can be right or wrong, the error stands in the place of the accuracy. */
+static void a_run_ends_with_its_metric(void) {
+  char path[160], words[512];
+  write_config(
+      "data: {format: synthetic, kind: regression, examples: 80, test: 0, channels: 4, height: 1,\n"
+      "       width: 1, clients: 8, partition: natural, split: {by: client}}\n"
+      "model: {layers: [{dense: }]}\ntrain: {rounds: 1, cohort: 2}\neval: {clients: true}\n",
+      path);
+  snprintf(words, sizeof words, "run %s", path);
+  const said *s = call(words);
+  CU_ASSERT_EQUAL(s->code, 0);
+  CU_ASSERT_PTR_NOT_NULL(strstr(s->out, "  clients: mae "));
+  CU_ASSERT_PTR_NOT_NULL(strstr(s->out, "\ntest mae "));
+  CU_ASSERT_PTR_NULL(strstr(s->out, "accuracy"));
+  snprintf(words, sizeof words, "data %s", path);
+  expect(words, 0, "60 to train, 20 to test", "");
 }
 
 static void wrong_configurations_list_every_mistake(void) {
@@ -170,6 +188,7 @@ static const fl_test tests[] = {
     {"misuse_is_one_sentence_and_two", misuse_is_one_sentence_and_two},
     {"every_kind_and_entry_can_be_shown", every_kind_and_entry_can_be_shown},
     {"show_tells_what_a_user_must_know", show_tells_what_a_user_must_know},
+    {"a_run_ends_with_its_metric", a_run_ends_with_its_metric},
     {"wrong_configurations_list_every_mistake", wrong_configurations_list_every_mistake},
     {"streams_that_fail", streams_that_fail},
     {"closed_output_spoils_no_file", closed_output_spoils_no_file},

@@ -247,6 +247,13 @@ static void the_digest_is_of_what_decides_the_weights(void) {
     }
   }
   CU_ASSERT(seen >= 25);
+  fl_config *metrics = fl_rig_parse_one(fl_config_least, "eval.metrics=[mae, {name: auc}]");
+  CU_ASSERT_STRING_EQUAL(c->digest, metrics->digest);
+  CU_ASSERT_EQUAL(metrics->n_metric, 2);
+  CU_ASSERT_PTR_NOT_NULL(
+      strstr(metrics->resolved, "  metrics:\n    - name: mae\n    - name: auc\n"));
+  CU_ASSERT_PTR_NOT_NULL(strstr(c->resolved, "  metrics: auto\n"));
+  fl_config_close(&metrics);
   static const char *const decisive[] = {
       "algorithm=fedprox", "sampler=cyclic", "data.partition={kind: iid, clients: 3}",
       "filters=[clip]",    "model=lenet",    "model.layers=[flatten, {dense: }]",
@@ -312,6 +319,7 @@ static void inline_parameters_do_not_collide(void) {
       const char *name = fl_formats.entry[i]->param[j].name;
       CU_ASSERT_PTR_NULL(fl_record_param(data, name));
       CU_ASSERT(strcmp(name, "format") != 0 && strcmp(name, "partition") != 0);
+      CU_ASSERT(strcmp(name, "split") != 0);
     }
 }
 

@@ -188,7 +188,7 @@ static void holds_out_by_seed(void) {
 static void measures_skew(void) {
   int32_t label[6] = {0, 0, 0, 1, 1, 1};
   const int32_t owner[6] = {0, 0, 2, 2, 2, 2};
-  fl_dataset d = {.classes = 2, .n_train = 6, .label = label};
+  fl_dataset d = {.classes = 2, .n_label = 1, .n_train = 6, .label = label};
   fl_population p;
   fl_skew s;
   CU_ASSERT_EQUAL_FATAL(fl_population_from_owner(3, 6, owner, &p), FEDLANE_OK);
@@ -208,6 +208,21 @@ static void measures_skew(void) {
   fl_population_close(&p);
 }
 
+/* The same clients with a label a step, some of which do not count. */
+static void measures_skew_of_steps(void) {
+  int32_t label[9] = {0, -1, 0, 0, 1, -1, 1, -1, 1};
+  const int32_t owner[3] = {0, 2, 2};
+  fl_dataset d = {.classes = 2, .n_label = 3, .n_train = 3, .label = label};
+  fl_population p;
+  fl_skew s;
+  CU_ASSERT_EQUAL_FATAL(fl_population_from_owner(3, 3, owner, &p), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fl_population_skew(&p, &d, &s), FEDLANE_OK);
+  CU_ASSERT(s.examples == 3 && s.largest == 2);
+  CU_ASSERT_DOUBLE_EQUAL(s.classes_mean, 1.5, 1e-12);
+  CU_ASSERT_DOUBLE_EQUAL(s.divergence_mean, 0.375, 1e-12);
+  fl_population_close(&p);
+}
+
 static const fl_test tests[] = {
     {"allocates", allocates},
     {"refuses sizes", refuses_sizes},
@@ -220,6 +235,7 @@ static const fl_test tests[] = {
     {"holds out", holds_out},
     {"holds out by seed", holds_out_by_seed},
     {"measures skew", measures_skew},
+    {"measures skew of steps", measures_skew_of_steps},
 };
 
 FL_SUITE_MAIN("dataset", tests)

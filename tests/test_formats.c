@@ -178,6 +178,41 @@ static void safetensors_refuses(void) {
          "No such");
 }
 
+static void safetensors_reads_tokens(void) {
+  static const int32_t token[6] = {0, 4, 2, 3, 3, 1}, next[6] = {4, 2, -1, 3, 1, 0};
+  const fl_st_tensor t[] = {{"x", FL_I32, 2, {2, 3}, 6, token}, {"y", FL_I32, 2, {2, 3}, 6, next}};
+  fl_args args = fl_args_of(&find("safetensors")->record);
+  fl_args_set(&args, "tokens", 5);
+  fl_dataset d = load_good("safetensors", write_tensors(2, t), &args);
+  CU_ASSERT(d.tokens == 5 && d.n_label == 3 && d.classes == 5 && d.bytes && d.n_train == 2);
+  CU_ASSERT(d.image.channels == 1 && d.image.height == 1 && d.image.steps == 3);
+  for (int i = 0; i < 6; i++) CU_ASSERT_EQUAL(((uint8_t *)d.x)[i], token[i]);
+  CU_ASSERT_EQUAL(memcmp(d.label, next, sizeof next), 0);
+  CU_ASSERT_EQUAL(fl_dataset_count_labels(&d), FEDLANE_OK);
+  CU_ASSERT(fl_dataset_counted(&d, 0) == 2 && fl_dataset_counted(&d, 1) == 3);
+  fl_dataset_close(&d);
+  fl_args_set(&args, "tokens", 300);
+  d = load_good("safetensors", write_tensors(2, t), &args);
+  CU_ASSERT(!d.bytes && ((float *)d.x)[1] == 4);
+  fl_dataset_close(&d);
+  fl_args_set(&args, "tokens", 4);
+  refuse("safetensors", write_tensors(2, t), &args, FEDLANE_DATA, "row 0", "token 4");
+  refuse("safetensors", write_tensors(2, t), NULL, FEDLANE_DATA, "'x'", "I32");
+}
+
+static void safetensors_reads_steps(void) {
+  const fl_st_tensor t[] = {{"x", FL_F32, 3, {2, 2, 3}, 12, reals},
+                            {"y", FL_F32, 1, {2}, 2, reals}};
+  fl_args args = fl_args_of(&find("safetensors")->record);
+  fl_args_set(&args, "steps", 1);
+  fl_dataset d = load_good("safetensors", write_tensors(2, t), &args);
+  CU_ASSERT(d.image.channels == 3 && d.image.steps == 2 && d.image.height == 1 && d.tokens == 0);
+  CU_ASSERT_EQUAL(memcmp(d.x, reals, 48), 0);
+  fl_dataset_close(&d);
+  const fl_st_tensor flat[] = {{"x", FL_F32, 2, {2, 3}, 6, reals}, {"y", FL_F32, 1, {2}, 2, reals}};
+  refuse("safetensors", write_tensors(2, flat), &args, FEDLANE_DATA, "'x'", "steps");
+}
+
 static void safetensors_fixes_classes(void) {
   const fl_st_tensor t[] = {{"x", FL_F32, 2, {4, 3}, 12, reals},
                             {"y", FL_I64, 1, {4}, 4, labels64}};
@@ -335,6 +370,8 @@ static const fl_test tests[] = {
     {"cifar refuses", cifar_refuses},
     {"safetensors reads classes", safetensors_reads_classes},
     {"safetensors reads targets", safetensors_reads_targets},
+    {"safetensors reads tokens", safetensors_reads_tokens},
+    {"safetensors reads steps", safetensors_reads_steps},
     {"safetensors refuses", safetensors_refuses},
     {"safetensors fixes classes", safetensors_fixes_classes},
     {"synthetic follows the seed", synthetic_follows_the_seed},

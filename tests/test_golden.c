@@ -25,6 +25,15 @@ static const fl_layer head[] = {
     {.kind = FL_DENSE},
 };
 
+static const fl_layer tokens[] = {
+    {.kind = FL_EMBED, .out = 3}, {.kind = FL_LSTM, .out = 5},
+    {.kind = FL_LSTM, .out = 4},  {.kind = FL_LAST},
+    {.kind = FL_DENSE},
+};
+
+static const fl_layer series[] = {
+    {.kind = FL_GRU, .out = 5}, {.kind = FL_LAST}, {.kind = FL_DENSE}};
+
 static const fl_layer attention[] = {
     {.kind = FL_POSITION, .name = "position"},
     {.kind = FL_DENSE, .name = "self_attn.in_proj_", .out = 18},
@@ -40,8 +49,8 @@ static const fl_layer attention[] = {
 typedef struct golden {
   const char *name;
   int narrow;
-  fl_image input; /* sequences have a label a step */
-  int n_output, tokens;
+  fl_image input;
+  int n_output, tokens, steps; /* steps: of answers */
   const fl_layer *layer;
   int n_layer;
   fl_regression regression;
@@ -74,13 +83,35 @@ static const golden list[] = {
      .n_layer = FL_COUNT(head),
      .regression = FL_LOSS_HUBER,
      .delta = 0.5f},
+    {.name = "lstm",
+     .input = {1, 1, 1, 6},
+     .n_output = 7,
+     .tokens = 7,
+     .steps = 6,
+     .layer = tokens,
+     .n_layer = FL_COUNT(tokens)},
+    {.name = "gru",
+     .input = {3, 1, 1, 6},
+     .n_output = 2,
+     .layer = series,
+     .n_layer = FL_COUNT(series),
+     .regression = FL_LOSS_MSE},
     {.name = "attention",
      .input = {6, 1, 1, 5},
      .n_output = 4,
+     .steps = 5,
      .layer = attention,
      .n_layer = FL_COUNT(attention)},
-    {.name = "transformer_lm", .narrow = 12, .input = {1, 1, 1, 7}, .n_output = 11, .tokens = 11},
+    {.name = "transformer_lm",
+     .narrow = 12,
+     .input = {1, 1, 1, 7},
+     .n_output = 11,
+     .tokens = 11,
+     .steps = 7},
 };
+
+/* Answers of an example. */
+static int answers(const golden *g) { return g->steps > 0 ? g->steps : 1; }
 
 static fl_model *build(const golden *g) {
   fl_model *model = NULL;
@@ -89,12 +120,9 @@ static fl_model *build(const golden *g) {
   int n = g->layer ? g->n_layer : spec->n_layer;
   memcpy(table, g->layer ? g->layer : spec->layer, (size_t)n * sizeof *table);
   for (int i = 0; g->narrow && i < n; i++) table[i].out /= g->narrow;
-  CU_ASSERT_EQUAL_FATAL(fl_model_build(g->name, n, table, FL_INIT_TORCH,
-                                       &(fl_ends){.input = g->input,
-                                                  .tokens = g->tokens,
-                                                  .n_output = g->n_output,
-                                                  .steps = g->input.steps},
-                                       &model),
+  const fl_ends ends = {
+      .input = g->input, .tokens = g->tokens, .n_output = g->n_output, .steps = g->steps};
+  CU_ASSERT_EQUAL_FATAL(fl_model_build(g->name, n, table, FL_INIT_TORCH, &ends, &model),
                         FEDLANE_OK);
   return model;
 }
@@ -137,11 +165,11 @@ static void load_weights(rig *r, const fl_st_file *file) {
 }
 
 static void compare(rig *r, const golden *g, const fl_st_file *file) {
-  int64_t outputs = (int64_t)r->B * r->answers * g->n_output;
-  float *output = floats(file, "output", "", outputs);
+  int64_t n = (int64_t)r->B * answers(g) * g->n_output;
+  float *output = floats(file, "output", "", n);
   float *loss = floats(file, "loss", "", 1);
-  close_to(g->name, "output", outputs, r->act + fl_model_output_at(r->model, r->B), output);
-  float mean = (float)r->loss[0] * r->norm[0];
+  close_to(g->name, "output", n, r->act + fl_model_output_at(r->model, r->B), output);
+  float mean = (float)(r->loss[0] / r->B);
   close_to(g->name, "loss", 1, &mean, loss);
   for (int i = 0; i < r->about->n_tensor; i++) {
     const fl_tensor *t = fl_model_tensor(r->model, i);
@@ -166,8 +194,8 @@ static void run(const fl_ops *ops, const golden *g) {
   CU_ASSERT_EQUAL_FATAL(fl_st_count(file), 4 + 2 * fl_model_about(model)->n_tensor);
   float *pixels = floats(file, "x", "", rows * fl_image_size(g->input));
   float *target = label ? NULL : floats(file, "target", "", (int64_t)rows * g->n_output);
-  int32_t labels[RIG_BATCH * 8];
-  for (int i = 0; label && i < label->count; i++) {
+  int32_t labels[RIG_BATCH * RIG_BATCH];
+  for (int i = 0; label && i < rows * answers(g); i++) {
     int64_t value;
     memcpy(&value, (const char *)label->data + (ptrdiff_t)i * 8, sizeof value);
     labels[i] = (int32_t)value;
@@ -177,7 +205,7 @@ static void run(const fl_ops *ops, const golden *g) {
   r.regression = g->regression;
   r.delta = g->delta;
   r.source = (fl_source){.image = g->input,
-                         .n_label = r.answers,
+                         .n_label = answers(g),
                          .x = pixels,
                          .label = label ? labels : NULL,
                          .target = target,

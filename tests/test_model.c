@@ -127,6 +127,23 @@ static void ties(void) {
   fl_model_close(&m);
 }
 
+/* A tied layer is never implicit, and the one before it is as any other. */
+static void implicit_ties(void) {
+  const fl_ends ends = {.input = {1, 1, 1, 3}, .tokens = 4, .n_output = 4};
+  const fl_layer layer[] = {{.kind = FL_EMBED, .out = 5},
+                            {.kind = FL_LAST},
+                            {.kind = FL_DENSE, .out = 5},
+                            {.kind = FL_DENSE, .tie = -3},
+                            {.kind = FL_DENSE}};
+  fl_model *m = NULL;
+  int n = 0;
+  CU_ASSERT_EQUAL_FATAL(fl_model_build("mine", 5, layer, FL_INIT_TORCH, &ends, &m), FEDLANE_OK);
+  CU_ASSERT_EQUAL_FATAL(fl_model_imply(m, FL_IMPLY_ALWAYS, 2, 3), FEDLANE_OK);
+  for (int i = 0; i < fl_model_parts(m); i++) n += fl_model_part(m, i)->implicit;
+  CU_ASSERT_EQUAL(n, 1);
+  fl_model_close(&m);
+}
+
 /* Sequences that attention and its companions do not take, and what a sum needs. */
 static void sequence_misfits(void) {
   const struct {
@@ -356,6 +373,7 @@ static const fl_test tests[] = {
     {"parameter counts of sequences", sequence_counts},
     {"recurrent tensors", recurrent_tensors},
     {"ties", ties},
+    {"implicit ties", implicit_ties},
     {"sequences that do not fit", sequence_misfits},
     {"work", work},
     {"bytes", bytes},

@@ -127,6 +127,23 @@ static void check_regress(fl_rig *r) {
   expect_double(r, loss, (1.5 + 0.125) / 2, 1e-6);
 }
 
+/* Far from zero the exponential has no place in a float, and yet both loss and slope do. */
+static void check_logistic(fl_rig *r) {
+  const double zero = 0;
+  const float z[4] = {0, 1000, -1000, logf(3)}, target[4] = {1, 1, 1, 0.5f};
+  const float slope[4] = {-0.5f, 0, -1, 0.25f};
+  fl_batch b = {1, 2, row_2};
+  fl_span dz = put(r, 4, z);
+  double *loss = fl_rig_hold(r, &zero, sizeof zero);
+  CU_ASSERT_EQUAL(r->ops->regress(r->dev, b, 2, FL_LOSS_LOGISTIC, 0, fl_all(2),
+                                  fl_const(put(r, 4, target)), fl_const(put(r, 4, z)), dz, loss),
+                  FEDLANE_OK);
+  expect(r, dz, 4, slope, 1e-6);
+  expect_double(r, loss, (log(2) + 0 + 1000 + log(4) - log(3) / 2) / 2, 1e-6);
+}
+
+static void test_logistic(void) { fl_each_backend(check_logistic); }
+
 static void test_regress(void) { fl_each_backend(check_regress); }
 
 static void check_clip(fl_rig *r) {
@@ -253,10 +270,11 @@ static void check_in_place(fl_rig *r) {
 static void test_in_place(void) { fl_each_backend(check_in_place); }
 
 static const fl_test tests[] = {
-    {"gather", test_gather},           {"cross-entropy", test_xent},
-    {"regression", test_regress},      {"clip", test_clip},
-    {"adaptive", test_adaptive},       {"measure", test_measure},
-    {"nan travels", test_nan_travels}, {"in place", test_in_place},
+    {"gather", test_gather},      {"cross-entropy", test_xent},
+    {"regression", test_regress}, {"logistic", test_logistic},
+    {"clip", test_clip},          {"adaptive", test_adaptive},
+    {"measure", test_measure},    {"nan travels", test_nan_travels},
+    {"in place", test_in_place},
 };
 
 FL_SUITE_MAIN("op_values", tests)

@@ -260,13 +260,28 @@ static void pathological_limits_labels(void) {
 
 static void natural_keeps_clients(void) {
   const fl_partition *part = find("natural");
+  fl_args args = fl_args_of(&part->record);
   fl_dataset d = make_data(95, 3, 1);
   fl_population p;
-  CU_ASSERT_EQUAL_FATAL(part->deal(&d, NULL, 1, &p), FEDLANE_OK);
+  CU_ASSERT_EQUAL_FATAL(part->deal(&d, args.at, 1, &p), FEDLANE_OK);
   check_deal(&d, &p, 10, 9);
   for (int32_t i = 0; i < 10; i++)
     for (int64_t k = p.offset[i]; k < p.offset[i + 1]; k++)
       CU_ASSERT_EQUAL(d.client[p.index[k]], i);
+  fl_population_close(&p);
+  fl_dataset_close(&d);
+}
+
+static void natural_has_one_client_alone(void) {
+  const fl_partition *part = find("natural");
+  fl_args args = fl_args_of(&part->record);
+  fl_dataset d = make_data(95, 3, 1);
+  fl_population p;
+  fl_args_set(&args, "only", 7);
+  CU_ASSERT_EQUAL_FATAL(part->deal(&d, args.at, 1, &p), FEDLANE_OK);
+  CU_ASSERT_EQUAL(p.n, 1);
+  CU_ASSERT_EQUAL_FATAL(p.offset[1], 9);
+  for (int k = 0; k < 9; k++) CU_ASSERT_EQUAL(p.index[k], 7 + 10 * k);
   fl_population_close(&p);
   fl_dataset_close(&d);
 }
@@ -292,6 +307,7 @@ static void refuses_the_impossible(void) {
   refuse("shards", &d, "shards", 3, "at most 83");
   refuse("pathological", &d, "classes", 13, "1 .. 12");
   refuse("pathological", &d, "clients", 5, "to nobody");
+  refuse("natural", &d, "only", 10, "clients 0 .. 9");
   int32_t *client = d.client;
   d.client = NULL;
   refuse("natural", &d, NULL, 0, "these have none");
@@ -334,6 +350,7 @@ static const fl_test tests[] = {
     {"shards limit labels", shards_limit_labels},
     {"pathological limits labels", pathological_limits_labels},
     {"natural keeps clients", natural_keeps_clients},
+    {"natural has one client alone", natural_has_one_client_alone},
     {"refuses the impossible", refuses_the_impossible},
     {"regression can be dealt", regression_can_be_dealt},
 };

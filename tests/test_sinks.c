@@ -34,6 +34,9 @@ static fedlane_metrics metrics(int r) {
   if (r % 2 == 0) {
     m.test_loss = 2.0 / r;
     m.test_accuracy = 0.05 * r;
+    m.score[0] = (fedlane_score){"mae", 3.0 * r};
+    m.score[1] = (fedlane_score){"auc", NAN};
+    m.client_metric = "mae";
     m.client_mean = 0.04 * r;
     m.client_deviation = 0.01;
     m.client_worst = 0.02 * r;
@@ -87,6 +90,9 @@ static void check_lines(const char *folder, int last) {
     CU_ASSERT_EQUAL(json_integer_value(json_object_get(row, "examples")), 5000000000);
     CU_ASSERT_EQUAL(json_object_get(row, "test_loss") != NULL, n % 2 == 0);
     CU_ASSERT_EQUAL(json_object_get(row, "client_worst") != NULL, n % 2 == 0);
+    CU_ASSERT_EQUAL(json_real_value(json_object_get(row, "test_mae")), n % 2 == 0 ? 3.0 * n : 0);
+    CU_ASSERT_EQUAL(json_is_null(json_object_get(row, "test_auc")), n % 2 == 0);
+    CU_ASSERT_EQUAL(json_object_get(row, "client_metric") != NULL, n % 2 == 0);
     json_t *loss = json_object_get(row, "train_loss"), *joules = json_object_get(row, "joules");
     CU_ASSERT(n == 3 ? json_is_null(joules) : json_real_value(joules) == 2.0 * n);
     CU_ASSERT_EQUAL(json_real_value(json_object_get(row, "gflops")), 10.0 * n);
@@ -227,6 +233,8 @@ static void check_events(const char *folder, int last) {
       CU_ASSERT_DOUBLE_EQUAL(summary_value(summary, "loss/train"), 1.0 / n, 1e-6);
     if (n == 3) CU_ASSERT(isnan(summary_value(summary, "loss/train")));
     if (n > 0) CU_ASSERT_EQUAL(isnan(summary_value(summary, "accuracy/test")), n % 2 == 1);
+    if (n > 0) CU_ASSERT_EQUAL(isnan(summary_value(summary, "mae/test")), n % 2 == 1);
+    if (n > 0) CU_ASSERT_EQUAL(isnan(summary_value(summary, "mae/client_worst")), n % 2 == 1);
     if (n > 0) CU_ASSERT_EQUAL(summary_value(summary, "round/dropped"), 0.0f);
     if (n > 0) CU_ASSERT_EQUAL(isnan(summary_value(summary, "round/joules")), n == 3);
     if (n > 0) CU_ASSERT_EQUAL(summary_value(summary, "round/gflops"), 10.0f * (float)n);

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "cli.h"
-#include "run.h"
 #include "progress.h"
+#include "run.h"
 
 enum { BARS = 12, BAR_WIDTH = 40, MIX_CLIENTS = 8, MIX_CLASSES = 64 };
 
@@ -150,13 +150,17 @@ static void draw_mix(const report *r, const int64_t *count, int classes) {
 static void show_mixes(const report *r) {
   int64_t count[MIX_CLASSES];
   int classes = r->data.classes;
+  int64_t n_label = r->data.n_label;
   if (classes == 0 || classes > MIX_CLASSES) return;
   printf("\n  %sclient      examples  labels 0 .. %d%s\n", r->dim, classes - 1, r->plain);
   for (int32_t i = 0; i < r->people.n && i < MIX_CLIENTS; i++) {
     char a[32], b[32];
     memset(count, 0, sizeof count);
     for (int64_t k = r->people.offset[i]; k < r->people.offset[i + 1]; k++)
-      count[r->data.label[r->people.index[k]]]++;
+      for (int64_t j = 0; j < n_label; j++) {
+        int32_t label = r->data.label[r->people.index[k] * n_label + j];
+        if (label >= 0) count[label]++;
+      }
     printf("  %-10s  %8s  ", grouped(i, a), grouped(size_of(&r->people, i), b));
     draw_mix(r, count, classes);
   }
@@ -197,7 +201,8 @@ static int run(int argc, char **argv) {
 const fl_command fl_command_data = {
     .name = "data",
     .usage = "CONFIG [key.path=value ...]",
-    .help = "reads the data of a configuration, deals them to clients and shows how skewed they are",
+    .help =
+        "reads the data of a configuration, deals them to clients and shows how skewed they are",
     .details =
         "Nothing is trained and nothing is written.\n"
         "  fedlane data examples/fashion_mnist.yaml data.partition.alpha=0.05\n",

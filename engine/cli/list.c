@@ -40,8 +40,8 @@ const fl_command fl_command_list = {
     .usage = "[KIND]",
     .help = "lists the algorithms, models, formats and whatever else can be chosen",
     .details =
-        "  KIND   algorithm, model, layer, format, partition, sampler, filter, sink, backend\n"
-        "         or section (the fixed settings); without it, all of them\n"
+        "  KIND   algorithm, model, layer, format, partition, sampler, filter, metric, sink,\n"
+        "         backend or section (the fixed settings); without it, all of them\n"
         "\n"
         "examples\n"
         "  fedlane list\n"

@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine.h"
+
 enum { PIECES = 6, PIECE = 64, BAR_LEAST = 10, BAR_MOST = 32, GAP = 2 };
 
 static const double fade = 0.8;          /* weight of the past in the rates, a round */
@@ -40,6 +42,16 @@ const char *fl_short_number(double value, char *text, size_t size) {
     snprintf(text, size, fabs(value) < 9.95 ? "%.1f" : "%.0f", value);
   else
     snprintf(text, size, "%.*f%c", fabs(value) < 99.95 ? 1 : 0, value, unit[i]);
+  return text;
+}
+
+const char *fl_score_text(fedlane_score score, char *text, size_t size) {
+  const fl_metric *metric =
+      (const fl_metric *)(const void *)fl_catalogue_find(&fl_metrics, score.name);
+  if (metric && metric->share)
+    snprintf(text, size, "%s %.2f %%", score.name, 100 * score.value);
+  else
+    snprintf(text, size, "%s %.4g", score.name, score.value);
   return text;
 }
 
@@ -87,6 +99,8 @@ static void make_pieces(const fl_progress *p, const fedlane_metrics *m, char pie
   if (!isnan(m->train_loss)) snprintf(piece[1], PIECE, "loss %.4f", m->train_loss);
   if (!isnan(m->train_accuracy))
     snprintf(piece[2], PIECE, "accuracy %.1f %%", 100 * m->train_accuracy);
+  else if (p->score.name)
+    fl_score_text(p->score, piece[2], PIECE);
   if (p->busy > 0) {
     fl_short_number(p->clients / p->busy, number, sizeof number);
     snprintf(piece[3], PIECE, "%s clients/s", number);
@@ -133,7 +147,7 @@ void fl_progress_begin(fl_progress *p, int round, int rounds) {
 
 /* One line that stays. */
 static void print_row(const fl_progress *p, const fedlane_metrics *m) {
-  char number[32];
+  char number[32], text[PIECE];
   int digits = snprintf(number, sizeof number, "%d", m->rounds);
   fprintf(p->out, "round %*d/%d", digits, m->round, m->rounds);
   fprintf(p->out, "  %s", fl_duration(p->last - p->start, number, sizeof number));
@@ -141,9 +155,14 @@ static void print_row(const fl_progress *p, const fedlane_metrics *m) {
   if (!isnan(m->train_accuracy)) fprintf(p->out, "  accuracy %.2f %%", 100 * m->train_accuracy);
   if (!isnan(m->test_loss)) fprintf(p->out, "  test loss %.4f", m->test_loss);
   if (!isnan(m->test_accuracy)) fprintf(p->out, "  accuracy %.2f %%", 100 * m->test_accuracy);
-  if (!isnan(m->client_mean))
-    fprintf(p->out, "  clients %.2f %% (worst tenth %.2f %%)", 100 * m->client_mean,
-            100 * m->client_worst);
+  for (int i = 0; i < FEDLANE_SCORES_MAX && m->score[i].name; i++)
+    fprintf(p->out, "  %s", fl_score_text(m->score[i], text, sizeof text));
+  if (m->client_metric) {
+    fedlane_score mean = {m->client_metric, m->client_mean};
+    fedlane_score worst = {m->client_metric, m->client_worst};
+    fprintf(p->out, "  clients: %s", fl_score_text(mean, text, sizeof text));
+    fprintf(p->out, " (worst tenth: %s)", fl_score_text(worst, text, sizeof text));
+  }
   if (m->dropped > 0) fprintf(p->out, "  %d dropped", m->dropped);
   if (!p->live && m->seconds > 0) {
     fl_short_number((double)m->examples / m->seconds, number, sizeof number);
@@ -161,7 +180,8 @@ void fl_progress_round(fl_progress *p, const fedlane_metrics *m) {
   p->clients = fade * p->clients + m->clients;
   p->examples = fade * p->examples + (double)m->examples;
   p->last = time;
-  bool evaluated = !isnan(m->test_loss) || !isnan(m->client_mean);
+  bool evaluated = !isnan(m->test_loss) || m->client_metric;
+  if (m->score[0].name) p->score = m->score[0];
   if (!p->live) {
     print_row(p, m);
     return;

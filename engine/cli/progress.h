@@ -15,6 +15,7 @@ typedef struct fl_progress {
   double last, drawn;  /* the last round's end; the last drawing */
   /* Sums over rounds in which older rounds fade, so that rates are those of now. */
   double rounds, wall, busy, clients, examples;
+  fedlane_score score; /* the first one of the last evaluation, where there is no accuracy */
 } fl_progress;
 
 /* unit is kept, not copied. */
@@ -28,6 +29,8 @@ void fl_progress_clear(fl_progress *p);
 /* Seconds since fl_progress_open. */
 double fl_progress_seconds(const fl_progress *p);
 
+/* Writes the value of a metric with its name, such as "rmse 14.27" or "top3 51.00 %". */
+const char *fl_score_text(fedlane_score score, char *text, size_t size);
 /* Writes seconds as 0:07, 12:34 or 1:02:03 into text[size] and returns text. */
 const char *fl_duration(double seconds, char *text, size_t size);
 /* Writes a number short enough to read at a glance, such as 812, 16.2k or 3.40M. */

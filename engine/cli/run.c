@@ -77,9 +77,11 @@ static void print_stopped(const char *output, int round) {
 }
 
 static void print_end(const fl_progress *p, const char *output, const fedlane_metrics *m) {
-  char time[32];
+  char time[32], text[64];
   fl_duration(fl_progress_seconds(p), time, sizeof time);
   if (!isnan(m->test_accuracy)) printf("test accuracy %.2f %%, ", 100 * m->test_accuracy);
+  for (int i = 0; i < FEDLANE_SCORES_MAX && m->score[i].name; i++)
+    printf("test %s, ", fl_score_text(m->score[i], text, sizeof text));
   if (!isnan(m->test_loss)) printf("test loss %.4f, ", m->test_loss);
   printf("%d rounds, %s\n", m->round, time);
   if (output[0]) printf("run folder: %s (open report.html in a browser)\n", output);

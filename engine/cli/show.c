@@ -22,6 +22,7 @@ static const form forms[] = {
     {"partition", "data: {partition: {kind: ", "}}", false},
     {"sampler", "sampler: {kind: ", "}", false},
     {"filter", "filters: [{name: ", "}]", false},
+    {"metric", "eval: {metrics: [", "]}", false},
     {"backend", "device: ", "", false},
 };
 

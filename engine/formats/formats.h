@@ -6,5 +6,6 @@
 #include "dataset.h"
 
 extern const fl_format fl_cifar, fl_idx, fl_safetensors, fl_synthetic;
+extern const fl_format fl_pfl, fl_tff;
 
 #endif

@@ -1,10 +1,8 @@
 #include "formats.h"
 
 static const fl_record *const entries[] = {
-    &fl_idx.record,
-    &fl_cifar.record,
-    &fl_safetensors.record,
-    &fl_synthetic.record,
+    &fl_idx.record,       &fl_cifar.record, &fl_safetensors.record,
+    &fl_synthetic.record, &fl_tff.record,   &fl_pfl.record,
 };
 
 const fl_catalogue fl_formats = {

@@ -8,7 +8,8 @@
 #include "formats.h"
 
 typedef struct safetensors_args {
-  int64_t classes;
+  int64_t classes, tokens;
+  bool steps;
 } safetensors_args;
 
 /* The tensors of a data set; those that are optional may be NULL. */
@@ -84,7 +85,20 @@ static fl_status copy_floats(const char *path, const fl_st_tensor *t, float *out
   return FEDLANE_OK;
 }
 
-static fl_status check_x(const char *path, const fl_st_tensor *x) {
+/* Tokens are whole numbers [n, steps]; values that come in steps are floats [n, steps, features].
+ */
+static fl_status check_sequences(const char *path, const safetensors_args *a,
+                                 const fl_st_tensor *x) {
+  if (a->tokens > 0 ? whole_numbers(x) && x->n_dim == 2 : x->type == FL_F32 && x->n_dim == 3)
+    return FEDLANE_OK;
+  return fl_fail(FEDLANE_DATA, "%s: '%s' has the type %s and %d dimensions; %s are expected", path,
+                 x->name, fl_dtype_name(x->type), x->n_dim,
+                 a->tokens > 0 ? "tokens, whole numbers [n, steps],"
+                               : "values that come in steps, F32 [n, steps, features],");
+}
+
+static fl_status check_x(const char *path, const safetensors_args *a, const fl_st_tensor *x) {
+  if (a->tokens > 0 || a->steps) return check_sequences(path, a, x);
   if (x->type != FL_U8 && x->type != FL_F32)
     return fl_fail(FEDLANE_DATA, "%s: '%s' has the type %s; U8 and F32 are allowed", path, x->name,
                    fl_dtype_name(x->type));
@@ -99,10 +113,12 @@ static fl_status check_x(const char *path, const fl_st_tensor *x) {
 
 static fl_status check_y(const char *path, const fl_st_tensor *x, const fl_st_tensor *y) {
   bool real = y->type == FL_F32 || y->type == FL_F64;
-  if (!(whole_numbers(y) && y->n_dim == 1) && !(real && (y->n_dim == 1 || y->n_dim == 2)))
+  bool a_step = whole_numbers(y) && y->n_dim == 2 && x->n_dim >= 2 && y->dim[1] == x->dim[1];
+  if (!a_step && !(whole_numbers(y) && y->n_dim == 1) &&
+      !(real && (y->n_dim == 1 || y->n_dim == 2)))
     return fl_fail(FEDLANE_DATA,
-                   "%s: '%s' has the type %s and %d dimensions; labels are whole numbers [n], "
-                   "targets F32 or F64 [n] or [n, targets]",
+                   "%s: '%s' has the type %s and %d dimensions; labels are whole numbers [n], or "
+                   "[n, steps] for sequences, targets F32 or F64 [n] or [n, targets]",
                    path, y->name, fl_dtype_name(y->type), y->n_dim);
   if (x->dim[0] != y->dim[0])
     return fl_fail(FEDLANE_DATA, "%s: '%s' has %lld rows, but '%s' has %lld", path, x->name,
@@ -123,8 +139,14 @@ static fl_status check_alike(const char *path, const fl_st_tensor *a, const fl_s
                  a->name, b->name);
 }
 
-static fl_status check_parts(const parts *p) {
-  FL_TRY(check_x(p->path, p->x));
+static fl_status check_parts(const safetensors_args *a, const parts *p) {
+  FL_TRY(check_x(p->path, a, p->x));
+  if (whole_numbers(p->y) && p->y->n_dim == 2 && a->tokens == 0 && !a->steps)
+    return fl_fail(
+        FEDLANE_DATA,
+        "%s: 'y' has 2 dimensions, a label a step, so x must be sequences: set tokens or "
+        "steps",
+        p->path);
   FL_TRY(check_y(p->path, p->x, p->y));
   if (p->x_test) {
     FL_TRY(check_alike(p->path, p->x, p->x_test));
@@ -139,18 +161,46 @@ static fl_status check_parts(const parts *p) {
   return FEDLANE_OK;
 }
 
+static fl_status copy_tokens(const char *path, const fl_st_tensor *x, int64_t first,
+                             fl_dataset *out) {
+  for (int64_t i = 0; i < x->count; i++) {
+    int64_t token = whole_at(x, i);
+    if (token < 0 || token >= out->tokens)
+      return fl_fail(FEDLANE_DATA, "%s: row %lld of '%s' holds the token %lld; there are 0 to %d",
+                     path, (long long)(i / x->dim[1]), x->name, (long long)token, out->tokens - 1);
+    if (out->bytes)
+      ((uint8_t *)out->x)[first + i] = (uint8_t)token;
+    else
+      ((float *)out->x)[first + i] = (float)token;
+  }
+  return FEDLANE_OK;
+}
+
+/* Labels a step may be -1: not counted. */
+static fl_status copy_labels(const char *path, const fl_st_tensor *y, int64_t first,
+                             fl_dataset *out) {
+  for (int64_t i = 0; i < y->count; i++) {
+    int64_t label = whole_at(y, i);
+    if (out->n_label > 1 && label == -1)
+      out->label[first + i] = -1;
+    else
+      FL_TRY(fl_dataset_set_label(out, first + i, label, path, i / out->n_label));
+  }
+  return FEDLANE_OK;
+}
+
 /* Copies one pair of tensors to the examples from `at` on. */
 static fl_status fill(const char *path, const fl_st_tensor *x, const fl_st_tensor *y, int64_t at,
                       fl_dataset *out) {
   int64_t first = at * fl_image_size(out->image);
-  if (out->bytes)
+  if (out->tokens > 0)
+    FL_TRY(copy_tokens(path, x, first, out));
+  else if (out->bytes)
     memcpy((uint8_t *)out->x + first, x->data, (size_t)x->count);
   else
     FL_TRY(copy_floats(path, x, (float *)out->x + first));
   if (out->n_target > 0) return copy_floats(path, y, out->target + at * out->n_target);
-  for (int64_t e = 0; e < y->count; e++)
-    FL_TRY(fl_dataset_set_label(out, at + e, whole_at(y, e), path, e));
-  return FEDLANE_OK;
+  return copy_labels(path, y, at * out->n_label, out);
 }
 
 static int ascending(const void *a, const void *b) {
@@ -181,6 +231,16 @@ static fl_status compact_clients(const fl_st_tensor *client, fl_dataset *out) {
   return FEDLANE_OK;
 }
 
+static fl_status shape(const char *path, const safetensors_args *a, const fl_st_tensor *x,
+                       fl_dataset *out) {
+  int64_t features = a->tokens > 0 ? 1 : x->dim[2];
+  out->tokens = (int)a->tokens;
+  out->bytes = a->tokens > 0 ? a->tokens <= UINT8_MAX + 1 : x->type == FL_U8;
+  FL_TRY(fl_image_from_sizes(path, "x", x->n_dim - 1, x->dim + 1, &out->image));
+  if (a->tokens > 0 || a->steps) out->image = (fl_image){(int)features, 1, 1, (int)x->dim[1]};
+  return FEDLANE_OK;
+}
+
 static fl_status load(const fl_load *how, const void *args, fl_dataset *out) {
   const safetensors_args *a = args;
 
@@ -190,13 +250,13 @@ static fl_status load(const fl_load *how, const void *args, fl_dataset *out) {
   memset(out, 0, sizeof *out);
   FL_GO(fl_st_open(how->path, &file));
   FL_GO(find_parts(file, &p));
-  FL_GO(check_parts(&p));
-  FL_GO(fl_image_from_sizes(how->path, "x", p.x->n_dim - 1, p.x->dim + 1, &out->image));
-  out->bytes = p.x->type == FL_U8;
+  FL_GO(check_parts(a, &p));
+  FL_GO(shape(how->path, a, p.x, out));
   out->n_train = p.x->dim[0];
   out->n_test = p.x_test ? p.x_test->dim[0] : 0;
   if (!whole_numbers(p.y)) out->n_target = p.y->n_dim == 2 ? (int)p.y->dim[1] : 1;
   if (out->n_target == 0) out->classes = (int)a->classes;
+  out->n_label = out->n_target > 0 ? 0 : p.y->n_dim == 2 ? (int)p.y->dim[1] : 1;
   FL_GO(fl_dataset_alloc(out));
   FL_GO(fill(how->path, p.x, p.y, 0, out));
   if (p.x_test) FL_GO(fill(how->path, p.x_test, p.y_test, out->n_train, out));
@@ -216,6 +276,17 @@ static const fl_param params[] = {
      .lo = 0,
      .hi = FL_CLASSES_MAX,
      .help = "number of classes; 0: one more than the largest label"},
+    {.name = "tokens",
+     .type = FL_INT,
+     .offset = offsetof(safetensors_args, tokens),
+     .dflt = 0,
+     .lo = 0,
+     .hi = FL_CLASSES_MAX,
+     .help = "x are sequences of numbers of tokens below this, [n, steps]; 0: x are values"},
+    {.name = "steps",
+     .type = FL_BOOL,
+     .offset = offsetof(safetensors_args, steps),
+     .help = "x are sequences of values, [n, steps, features]"},
 };
 
 const fl_format fl_safetensors = {

@@ -25,7 +25,13 @@ json_t *fl_row_json(const fedlane_metrics *m) {
     failed |= json_object_set_new(row, "test_loss", number(m->test_loss));
     failed |= json_object_set_new(row, "test_accuracy", number(m->test_accuracy));
   }
-  if (!isnan(m->client_mean)) {
+  for (int i = 0; i < FEDLANE_SCORES_MAX && m->score[i].name; i++) {
+    char key[64];
+    snprintf(key, sizeof key, "test_%s", m->score[i].name);
+    failed |= json_object_set_new(row, key, number(m->score[i].value));
+  }
+  if (m->client_metric) {
+    failed |= json_object_set_new(row, "client_metric", json_string(m->client_metric));
     failed |= json_object_set_new(row, "client_mean", number(m->client_mean));
     failed |= json_object_set_new(row, "client_deviation", number(m->client_deviation));
     failed |= json_object_set_new(row, "client_worst", number(m->client_worst));

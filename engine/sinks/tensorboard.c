@@ -12,7 +12,8 @@
 #include "files.h"
 #include "sinks/row.h"
 
-enum { HEAD = 12, FOOT = 4, RECORD_MAX = 1 << 16 };
+enum { HEAD = 12, FOOT = 4, RECORD_MAX = 1 << 16, TAG = 64 };
+enum { CURVES_MAX = 14 + FEDLANE_SCORES_MAX };
 
 typedef struct board {
   FILE *file;
@@ -132,39 +133,48 @@ done:
   return status;
 }
 
+typedef struct curves {
+  FlTb__Value value[CURVES_MAX], *list[CURVES_MAX];
+  char tag[CURVES_MAX][TAG];
+  size_t n;
+} curves;
+
+/* A point of the curve "group/name". */
+static void add_point(curves *c, const char *group, const char *name, double value) {
+  if (isnan(value)) return;
+  FlTb__Value *v = &c->value[c->n];
+  fl_tb__value__init(v);
+  snprintf(c->tag[c->n], TAG, "%s/%s", group, name);
+  v->tag = c->tag[c->n];
+  v->has_simple_value = 1;
+  v->simple_value = (float)value;
+  c->list[c->n++] = v;
+}
+
 static fl_status board_row(void *state, const fedlane_metrics *m) {
-  const struct {
-    const char *tag;
-    double value;
-  } curve[] = {
-      {"loss/train", m->train_loss},
-      {"loss/test", m->test_loss},
-      {"accuracy/train", m->train_accuracy},
-      {"accuracy/test", m->test_accuracy},
-      {"accuracy/client_mean", m->client_mean},
-      {"accuracy/client_worst", m->client_worst},
-      {"round/seconds", m->seconds},
-      {"round/clients", m->clients},
-      {"round/dropped", m->dropped},
-      {"round/bytes_up", (double)m->bytes_up},
-      {"round/bytes_down", (double)m->bytes_down},
-      {"round/joules", m->joules},
-      {"round/gflops", m->gflops},
-      {"round/gbytes_per_second", m->gbytes_per_second},
-  };
-  FlTb__Value value[FL_COUNT(curve)], *list[FL_COUNT(curve)];
+  curves c = {.n = 0};
   FlTb__Summary summary = FL_TB__SUMMARY__INIT;
   FlTb__Event event = FL_TB__EVENT__INIT;
-  for (int i = 0; i < FL_COUNT(curve); i++) {
-    if (isnan(curve[i].value)) continue;
-    FlTb__Value *v = &value[summary.n_value];
-    fl_tb__value__init(v);
-    v->tag = (char *)curve[i].tag;
-    v->has_simple_value = 1;
-    v->simple_value = (float)curve[i].value;
-    list[summary.n_value++] = v;
+  add_point(&c, "loss", "train", m->train_loss);
+  add_point(&c, "loss", "test", m->test_loss);
+  add_point(&c, "accuracy", "train", m->train_accuracy);
+  add_point(&c, "accuracy", "test", m->test_accuracy);
+  for (int i = 0; i < FEDLANE_SCORES_MAX && m->score[i].name; i++)
+    add_point(&c, m->score[i].name, "test", m->score[i].value);
+  if (m->client_metric) {
+    add_point(&c, m->client_metric, "client_mean", m->client_mean);
+    add_point(&c, m->client_metric, "client_worst", m->client_worst);
   }
-  summary.value = list;
+  add_point(&c, "round", "seconds", m->seconds);
+  add_point(&c, "round", "clients", m->clients);
+  add_point(&c, "round", "dropped", m->dropped);
+  add_point(&c, "round", "bytes_up", (double)m->bytes_up);
+  add_point(&c, "round", "bytes_down", (double)m->bytes_down);
+  add_point(&c, "round", "joules", m->joules);
+  add_point(&c, "round", "gflops", m->gflops);
+  add_point(&c, "round", "gbytes_per_second", m->gbytes_per_second);
+  summary.n_value = c.n;
+  summary.value = c.list;
   event.has_wall_time = event.has_step = 1;
   event.wall_time = now();
   event.step = m->round;

@@ -47,12 +47,16 @@ fl_status fl_cpu_xent(fl_dev *d, fl_batch b, int K, fl_coef norm, const int32_t 
   return FEDLANE_OK;
 }
 
-static double row_loss(fl_regression kind, double delta, double e) {
+static double loss_of(fl_regression kind, double delta, double z, double t) {
+  double e = z - t;
+  if (kind == FL_LOSS_LOGISTIC) return log1p(exp(-fabs(z))) + fmax(z, 0) - t * z;
   if (kind == FL_LOSS_MSE) return e * e;
   return fabs(e) <= delta ? e * e / 2 : delta * (fabs(e) - delta / 2);
 }
 
-static double row_slope(fl_regression kind, double delta, double e) {
+static double slope_of(fl_regression kind, double delta, double z, double t) {
+  double e = z - t;
+  if (kind == FL_LOSS_LOGISTIC) return 1 / (1 + exp(-z)) - t;
   if (kind == FL_LOSS_MSE) return 2 * e;
   return fabs(e) <= delta ? e : copysign(delta, e);
 }
@@ -66,9 +70,8 @@ fl_status fl_cpu_regress(fl_dev *d, fl_batch b, int T, fl_regression kind, float
     float *dzs = dz.at ? fl_lane_out(dz, c) : NULL;
     double factor = fl_coef_at(norm, c);
     for (int64_t i = 0; i < live; i++) {
-      double e = (double)zs[i] - goal[i];
-      loss[c] += row_loss(kind, delta, e) / T;
-      if (dzs) dzs[i] = (float)(factor * row_slope(kind, delta, e) / T);
+      loss[c] += loss_of(kind, delta, zs[i], goal[i]) / T;
+      if (dzs) dzs[i] = (float)(factor * slope_of(kind, delta, zs[i], goal[i]) / T);
     }
     if (dzs) memset(dzs + live, 0, (size_t)(all - live) * sizeof(float));
   }

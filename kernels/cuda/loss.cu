@@ -89,9 +89,8 @@ static FL_KERNEL_BOUNDS(THREADS, 2) void regress_rows(fl_rows rows, int B, int T
     double sum = 0;
     for (int t = threadIdx.x % 32; t < T; t += 32) {
       int64_t i = (int64_t)row * T + t;
-      float e = live ? zs[i] - ts[i] : 0;
-      sum += fl_error_loss(r, e);
-      if (dzs) dzs[i] = factor * fl_error_slope(r, e);
+      if (live) sum += fl_error_loss(r, zs[i], ts[i]);
+      if (dzs) dzs[i] = live ? factor * fl_error_slope(r, zs[i], ts[i]) : 0;
     }
     mine.loss += fl_warp_sum(sum) / T;
   }

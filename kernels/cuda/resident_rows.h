@@ -217,8 +217,8 @@ static __device__ __attribute__((noinline)) void resident_loss(const fl_resident
     } else {
       double sum = 0;
       for (int t = at + (int)threadIdx.x % 32; t < at + c.O; t += 32) {
-        sum += fl_error_loss(errors, z[t] - target[t]);
-        dz[t] = factor * fl_error_slope(errors, z[t] - target[t]);
+        sum += fl_error_loss(errors, z[t], target[t]);
+        dz[t] = factor * fl_error_slope(errors, z[t], target[t]);
       }
       mine.loss += fl_warp_sum(sum) / c.O;
     }

@@ -111,12 +111,16 @@ typedef struct fl_errors {
   float delta;
 } fl_errors;
 
-static __device__ inline float fl_error_loss(fl_errors r, float e) {
+static __device__ inline float fl_error_loss(fl_errors r, float z, float t) {
+  float e = z - t;
+  if (r.kind == FL_LOSS_LOGISTIC) return log1pf(expf(-fabsf(z))) + fmaxf(z, 0) - t * z;
   if (r.kind == FL_LOSS_MSE) return e * e;
   return fabsf(e) <= r.delta ? e * e / 2 : r.delta * (fabsf(e) - r.delta / 2);
 }
 
-static __device__ inline float fl_error_slope(fl_errors r, float e) {
+static __device__ inline float fl_error_slope(fl_errors r, float z, float t) {
+  float e = z - t;
+  if (r.kind == FL_LOSS_LOGISTIC) return 1 / (1 + expf(-z)) - t;
   if (r.kind == FL_LOSS_MSE) return 2 * e;
   return fabsf(e) <= r.delta ? e : copysignf(r.delta, e);
 }

@@ -35,12 +35,16 @@ fl_status fl_ref_xent(fl_dev *d, fl_batch b, int K, fl_coef norm, const int32_t 
   return FEDLANE_OK;
 }
 
-static double row_loss(fl_regression kind, double delta, double e) {
+static double loss_of(fl_regression kind, double delta, double z, double t) {
+  double e = z - t;
+  if (kind == FL_LOSS_LOGISTIC) return log1p(exp(-fabs(z))) + fmax(z, 0) - t * z;
   if (kind == FL_LOSS_MSE) return e * e;
   return fabs(e) <= delta ? e * e / 2 : delta * (fabs(e) - delta / 2);
 }
 
-static double row_slope(fl_regression kind, double delta, double e) {
+static double slope_of(fl_regression kind, double delta, double z, double t) {
+  double e = z - t;
+  if (kind == FL_LOSS_LOGISTIC) return 1 / (1 + exp(-z)) - t;
   if (kind == FL_LOSS_MSE) return 2 * e;
   return fabs(e) <= delta ? e : copysign(delta, e);
 }
@@ -50,11 +54,14 @@ fl_status fl_ref_regress(fl_dev *d, fl_batch b, int T, fl_regression kind, float
   (void)d;
   for (int c = 0; c < b.C; c++)
     for (int64_t i = 0; i < (int64_t)b.B * T; i++) {
-      bool live = i < (int64_t)b.rows[c] * T;
-      double e = live ? (double)fl_ref_in(z, c)[i] - fl_ref_in(target, c)[i] : 0;
+      if (i >= (int64_t)b.rows[c] * T) {
+        if (dz.at) fl_ref_out(dz, c)[i] = 0;
+        continue;
+      }
+      double x = fl_ref_in(z, c)[i], t = fl_ref_in(target, c)[i];
       if (dz.at)
-        fl_ref_out(dz, c)[i] = (float)(fl_coef_at(norm, c) * row_slope(kind, delta, e) / T);
-      loss[c] += row_loss(kind, delta, e) / T;
+        fl_ref_out(dz, c)[i] = (float)(fl_coef_at(norm, c) * slope_of(kind, delta, x, t) / T);
+      loss[c] += loss_of(kind, delta, x, t) / T;
     }
   return FEDLANE_OK;
 }

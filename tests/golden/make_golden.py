@@ -124,6 +124,49 @@ def head():
     return nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 2))
 
 
+class Recurrent(nn.Module):
+    """Layers by their places in a list: tokens or values, recurrent layers, a dense layer at every
+    step or at the last one."""
+
+    def __init__(self, every_step, **layers):
+        super().__init__()
+        self.every_step = every_step
+        for name, layer in layers.items():
+            self.add_module(name.lstrip("_"), layer)
+            if isinstance(layer, nn.LSTM):  # one bias a gate, as Keras has it
+                nn.init.zeros_(layer.bias_hh_l0)
+                layer.bias_hh_l0.requires_grad = False
+
+    def forward(self, x):
+        *layers, dense = self.children()
+        for layer in layers:
+            x = layer(x[..., 0].long() if isinstance(layer, nn.Embedding) else x)
+            x = x[0] if isinstance(x, tuple) else x
+        return dense(x if self.every_step else x[:, -1])
+
+
+def lstm(tokens, embed, first, second, every_step):
+    return Recurrent(every_step, _0=nn.Embedding(tokens, embed),
+                     _1=nn.LSTM(embed, first, batch_first=True),
+                     _2=nn.LSTM(first, second, batch_first=True), _4=nn.Linear(second, tokens))
+
+
+def gru(features, hidden, targets):
+    return Recurrent(False, _0=nn.GRU(features, hidden, batch_first=True),
+                     _2=nn.Linear(hidden, targets))
+
+
+def word_model(tokens):
+    return Recurrent(True, _0=nn.Embedding(tokens, 96), _1=nn.LSTM(96, 670, batch_first=True),
+                     _3=nn.Linear(670, 96), _4=nn.Linear(96, tokens))
+
+
+def check_counts(known):
+    for model, count in known:
+        parts = [p.numel() for p in model.parameters() if p.requires_grad]
+        assert sum(parts) == count, (model, count)
+
+
 def check_sizes():
     """The parameter counts that tests/test_model.c asserts, counted here by PyTorch."""
     known = [
@@ -137,8 +180,7 @@ def check_sizes():
         (ResNet(64, 10), 11173962),
         (ResNet(64, 100), 11220132),
     ]
-    for model, count in known:
-        assert sum(p.numel() for p in model.parameters()) == count, (model, count)
+    check_counts(known)
 
 
 def shake_norms(model):
@@ -149,24 +191,30 @@ def shake_norms(model):
             nn.init.uniform_(module.bias, -0.5, 0.5)
 
 
-def dump(name, model, shape, rows, outputs, loss="xent", delta=0.0):
+def dump(name, model, shape, rows, outputs, loss="xent", delta=0.0, tokens=0):
+    """tokens > 0: x are tokens below it, and each step has a label, of which some do not count."""
     shake_norms(model)
     model.float().double()  # weights that float32 holds exactly
-    x = torch.randn(rows, *shape).double()
+    x = torch.randint(tokens, (rows, *shape)).double() if tokens else torch.randn(rows, *shape).double()
     tensors = {"x": x}
-    if loss == "xent":
+    if tokens:
+        tensors["label"] = label = torch.randint(-1, outputs, (rows, shape[0]))
+    elif loss == "xent":
         tensors["label"] = label = torch.randint(outputs, (rows,))
     else:
         tensors["target"] = target = torch.randn(rows, outputs).double()
     z = model(x)
     value = {
-        "xent": lambda: F.cross_entropy(z, label),
+        "xent": lambda: F.cross_entropy(z.flatten(0, -2), label.flatten(), ignore_index=-1,
+                                        reduction="sum") / rows,
         "mse": lambda: F.mse_loss(z, target),
         "huber": lambda: F.huber_loss(z, target, delta=delta),
     }[loss]()
     value.backward()
     tensors["output"], tensors["loss"] = z, value.reshape(1)
     for key, p in model.named_parameters():
+        if not p.requires_grad:
+            continue
         tensors[f"weight/{key}"], tensors[f"grad/{key}"] = p, p.grad
     write(name, {key: t.detach().numpy() for key, t in tensors.items()})
 
@@ -186,6 +234,15 @@ def main():
     dump("mse", head(), (5,), 6, 2, "mse")
     dump("huber", head(), (5,), 6, 2, "huber", 0.5)
     make_rounds.main()
+    torch.manual_seed(2)
+    check_counts([
+        (lstm(90, 8, 256, 256, True), 820522),
+        (word_model(10004), 4050748),
+        (gru(1, 64, 12), 13644),
+        (gru(14, 64, 1), 15425),
+    ])
+    dump("lstm", lstm(7, 3, 5, 4, True), (6, 1), 4, 7, tokens=7)
+    dump("gru", gru(3, 5, 2), (6, 3), 5, 2, "mse")
     make_sequences.main()
 
 

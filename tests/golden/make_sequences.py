@@ -62,7 +62,7 @@ def dump(name, model, x, k):
     label = torch.randint(k, x.shape[:2])
     label[torch.rand(label.shape) < 0.25] = -1
     z = model(x)
-    loss = F.cross_entropy(z.flatten(0, 1), label.flatten(), ignore_index=-1)
+    loss = F.cross_entropy(z.flatten(0, 1), label.flatten(), ignore_index=-1, reduction="sum") / len(x)
     loss.backward()
     tensors = {"x": x.double(), "label": label, "output": z, "loss": loss.reshape(1)}
     for key, p in model.named_parameters():
@@ -71,7 +71,7 @@ def dump(name, model, x, k):
 
 
 def main():
-    torch.manual_seed(2)
+    torch.manual_seed(3)
     assert sum(p.numel() for p in Transformer(10004).parameters()) == 1962912
     dump("attention", Attention(6, 2, 5, 4), torch.randn(4, 5, 6).float().double(), 4)
     dump("transformer_lm", Transformer(11, 12), torch.randint(11, (4, 7)), 11)
