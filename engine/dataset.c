@@ -5,7 +5,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { ALIGNMENT = 64 };
+#include "arena.h"
+
 #define CONSTANT 1e-7 /* a deviation below this share of the mean is rounding, not signal */
 
 static int64_t examples(const fl_dataset *d) { return d->n_train + d->n_test; }
@@ -14,9 +15,9 @@ static int64_t examples(const fl_dataset *d) { return d->n_train + d->n_test; }
 static void *aligned(int64_t rows, int64_t columns, int64_t size) {
   int64_t bytes;
   if (__builtin_mul_overflow(rows, columns, &bytes) ||
-      __builtin_mul_overflow(bytes, size, &bytes) || bytes > INT64_MAX - ALIGNMENT)
+      __builtin_mul_overflow(bytes, size, &bytes))
     return NULL;
-  return aligned_alloc(ALIGNMENT, (size_t)(bytes / ALIGNMENT + 1) * ALIGNMENT);
+  return fl_host_block(bytes);
 }
 
 fl_status fl_dataset_alloc(fl_dataset *d) {

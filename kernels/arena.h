@@ -13,6 +13,10 @@
 extern "C" {
 #endif
 
+/* Host memory, 64-byte aligned, contents undefined, for free(); NULL when there is none. Blocks
+ * from half a huge page on are made of whole ones, so that reads far apart find their addresses. */
+void *fl_host_block(int64_t bytes);
+
 typedef struct fl_arena {
   const fl_ops *ops;
   fl_dev *dev;

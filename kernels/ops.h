@@ -14,7 +14,8 @@
  *  - Image activations ([B] images of channels x height x width) are kept in an order that is the
  *    backend's own business, without padding: B * channels*height*width floats, image after image.
  *    Only gather, conv, pool, gnorm and flatten look inside; flatten turns an image into features
- *    in channel-height-width order and back. Weights are in PyTorch's layout always: convolution
+ *    in channel-height-width order and back. An image of one channel is in height-width order
+ *    always, so that it is features already. Weights are in PyTorch's layout always: convolution
  *    [O, I, kernel, kernel], dense [O, I].
  *  - A sequence of T steps of F features is kept as rows, [B, T, F], the steps of an example one
  *    after another. An op that treats steps alike is called with a batch of B*T rows, a lane's

@@ -10,10 +10,12 @@ static const char *shape(fl_node *node, fl_image skip) {
 }
 
 static fl_status forward(const fl_pass *p) {
+  if (p->x.at == p->y.at) return FEDLANE_OK;
   return p->ops->flatten(p->dev, p->b, p->node->in, false, fl_const(p->x), p->y);
 }
 
 static fl_status back_data(const fl_pass *p) {
+  if (p->dx.at == p->dy.at) return FEDLANE_OK;
   return p->ops->flatten(p->dev, p->b, p->node->in, true, fl_const(p->dy), p->dx);
 }
 

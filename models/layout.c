@@ -37,6 +37,14 @@ static void grow(block *b, int64_t floats) {
 
 static bool runs_back(const fl_node *n) { return n->n_tensor > 0 || n->dx || n->dskip; }
 
+/* Whether layer i leaves every float where it is: a flatten of one channel before a dense layer
+ * that alone reads it, and reads the activations, not a history. */
+static bool moves_nothing(const builder *w, int i) {
+  const fl_node *n = &w->model->node[i], *next = n + 1;
+  return n->layer.kind == FL_FLATTEN && n->in.channels == 1 && w->use[n->x] == 1 && i + 1 < w->L &&
+         next->layer.kind == FL_DENSE && next->x == i + 1 && w->use[i + 1] == 1 && !next->implicit;
+}
+
 /* Decides which values and gradients share the buffer of their layer's input. */
 static void share(builder *w) {
   for (int i = 0; i < w->L; i++) {
@@ -48,7 +56,7 @@ static void share(builder *w) {
     int y = i + 1;
     unsigned harm = w->kept[n->x] & (n->kind->keeps_sign ? ~(unsigned)FL_READS_SIGN_Y : ~0u);
     bool alone = n->x > 0 && w->use[n->x] == 1;
-    bool over = alone && n->kind->in_place && !harm;
+    bool over = (alone && n->kind->in_place && !harm) || moves_nothing(w, i);
     w->root[y] = over ? w->root[n->x] : y;
     w->kept[y] = (n->kind->reads & (FL_READS_Y | FL_READS_SIGN_Y)) | (over ? w->kept[n->x] : 0);
   }
@@ -56,7 +64,8 @@ static void share(builder *w) {
   for (int i = w->L - 1; i >= 0; i--) {
     const fl_node *n = &w->model->node[i];
     bool alone = n->x > 0 && w->use[n->x] == 1;
-    if (alone && n->kind->back_in_place) w->back_root[n->x] = w->back_root[i + 1];
+    if (alone && (n->kind->back_in_place || moves_nothing(w, i)))
+      w->back_root[n->x] = w->back_root[i + 1];
   }
 }
 

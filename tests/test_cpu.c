@@ -246,28 +246,32 @@ static void only_fp32(void) {
   CU_ASSERT_PTR_NULL(d);
 }
 
-/* One pass over weights that change under it gives the bits of the two passes. */
-static void dense_goes_back_at_once(void) {
-  enum { I = 2500, O = 7, B = 10 };
-  fl_dev *d = device();
-  fl_batch b = {1, B, &(int32_t){7}};
+/* One pass over weights that change under it gives the bits of the two passes, whatever the groups
+ * of rows that dead ones are in. */
+static void go_back(fl_dev *d, int B, int live, bool biased) {
+  enum { I = 2500, O = 7 };
+  fl_batch b = {1, B, &live};
   float *x = noise(B * I, 1), *dy = noise(B * O, 2), *w = noise(O * I, 3), *once = noise(O * I, 3);
   float *dx[2] = {noise(B * I, 4), noise(B * I, 4)}, bias[2][O] = {{0}};
-  memset(dy + 7 * O, 0, (B - 7) * O * sizeof *dy);
-  fl_span none = {0};
-  for (int part = 0; part < 2; part++) { /* with and without a bias */
-    fl_span gbias[2] = {part ? none : (fl_span){bias[0], 0}, part ? none : (fl_span){bias[1], 0}};
-    fl_cspan xs = {x, 0}, dys = {dy, 0};
-    fl_cpu_dense_bwd_data(d, b, I, O, dys, (fl_cspan){w, 0}, (fl_span){dx[0], 0});
-    fl_cpu_dense_bwd_weights(d, b, I, O, xs, dys, fl_all(-0.1), (fl_span){w, 0}, gbias[0]);
-    fl_cpu_dense_bwd(d, b, I, O, xs, dys, (fl_cspan){once, 0}, (fl_span){dx[1], 0}, fl_all(-0.1),
-                     (fl_span){once, 0}, gbias[1]);
-    CU_ASSERT_EQUAL(memcmp(w, once, O * I * sizeof *w), 0);
-    CU_ASSERT_EQUAL(memcmp(dx[0], dx[1], 7 * I * sizeof *w), 0);
-    CU_ASSERT_EQUAL(memcmp(bias[0], bias[1], sizeof bias[0]), 0);
-  }
-  CU_ASSERT_NOT_EQUAL(bias[0][0], 0);
+  fl_cspan xs = {x, 0}, dys = {dy, 0};
+  fl_span gbias[2] = {{biased ? bias[0] : NULL, 0}, {biased ? bias[1] : NULL, 0}};
+  memset(dy + live * O, 0, (size_t)((B - live) * O) * sizeof *dy);
+  fl_cpu_dense_bwd_data(d, b, I, O, dys, (fl_cspan){w, 0}, (fl_span){dx[0], 0});
+  fl_cpu_dense_bwd_weights(d, b, I, O, xs, dys, fl_all(-0.1), (fl_span){w, 0}, gbias[0]);
+  fl_cpu_dense_bwd(d, b, I, O, xs, dys, (fl_cspan){once, 0}, (fl_span){dx[1], 0}, fl_all(-0.1),
+                   (fl_span){once, 0}, gbias[1]);
+  CU_ASSERT_EQUAL(memcmp(w, once, O * I * sizeof *w), 0);
+  CU_ASSERT_EQUAL(memcmp(dx[0], dx[1], (size_t)(live * I) * sizeof *w), 0);
+  CU_ASSERT_EQUAL(memcmp(bias[0], bias[1], sizeof bias[0]), 0);
+  CU_ASSERT_EQUAL(bias[0][0] != 0, biased);
   free(x), free(dy), free(w), free(once), free(dx[0]), free(dx[1]);
+}
+
+static void dense_goes_back_at_once(void) {
+  const int rows[][2] = {{10, 7}, {10, 10}, {20, 7}, {100, 60}}; /* B, live */
+  fl_dev *d = device();
+  for (int i = 0; i < FL_COUNT(rows); i++)
+    for (int biased = 0; biased < 2; biased++) go_back(d, rows[i][0], rows[i][1], biased);
   fl_cpu_ops.close(&d);
 }
 

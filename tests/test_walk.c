@@ -66,6 +66,20 @@ static const fl_layer tangled[] = {
     {.kind = FL_TANH},
 };
 
+/* Flattening images of one channel moves nothing: the model's input, and what a gradient passes. */
+static const fl_layer flat_input[] = {
+    {.kind = FL_FLATTEN},
+    {.kind = FL_DENSE, .out = 6},
+    {.kind = FL_TANH},
+    {.kind = FL_DENSE},
+};
+static const fl_layer flat_inside[] = {
+    {.kind = FL_CONV, .out = 1, .kernel = 3},
+    {.kind = FL_TANH},
+    {.kind = FL_FLATTEN},
+    {.kind = FL_DENSE},
+};
+
 /* Sequences: tokens first, a value of a recurrent layer that is read twice, and the last step or
  * all of them. */
 static const fl_layer of_tokens[] = {
@@ -138,6 +152,8 @@ static const struct net {
     {"every_kind", every_kind, FL_COUNT(every_kind), {3, 8, 8}},
     {"pool_first", pool_first, FL_COUNT(pool_first), {2, 8, 8}},
     {"tangled", tangled, FL_COUNT(tangled), {2, 4, 4}},
+    {"flat_input", flat_input, FL_COUNT(flat_input), {1, 5, 5}},
+    {"flat_inside", flat_inside, FL_COUNT(flat_inside), {1, 5, 5}},
     {"answers", of_tokens, FL_COUNT(of_tokens), {1, 1, 1, 5}, 7, 5},
     {"one answer", of_tokens, FL_COUNT(of_tokens), {1, 1, 1, 5}, 7, 0},
     {"of_values", of_values, FL_COUNT(of_values), {3, 1, 1, 4}, 0, 0},

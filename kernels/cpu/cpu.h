@@ -86,6 +86,28 @@ typedef uint64_t fl_v8 __attribute__((vector_size(64), may_alias));
 #define FL_MUL32(a, b) (((a)&0xFFFFFFFFu) * (uint64_t)(b))
 #endif
 
+/* 16 times the same float. */
+#define FL_FOUR(v) (v), (v), (v), (v)
+#define FL_ALL(v) ((fl_v16){FL_FOUR(v), FL_FOUR(v), FL_FOUR(v), FL_FOUR(v)})
+
+/* The first n of 16 floats, 0 < n <= 16: the others are not touched, and 0 when loaded. */
+static inline void fl_load_some(const float *from, int n, fl_v16 *v) {
+#ifdef __AVX512F__
+  *v = (fl_v16)_mm512_maskz_loadu_ps((__mmask16)(0xFFFFu >> (16 - n)), from);
+#else
+  float some[16] = {0};
+  memcpy(some, from, (size_t)n * sizeof *some);
+  *v = *(const fl_v16 *)some;
+#endif
+}
+static inline void fl_store_some(float *to, int n, const fl_v16 *v) {
+#ifdef __AVX512F__
+  _mm512_mask_storeu_ps(to, (__mmask16)(0xFFFFu >> (16 - n)), (__m512)*v);
+#else
+  memcpy(to, v, (size_t)n * sizeof *to);
+#endif
+}
+
 /* 16 blocks of a stream from block `first` on: words 4*first .. 4*first + 63. */
 enum { FL_WORDS = 64 };
 void fl_cpu_words(const fl_key *key, uint32_t first, uint32_t words[FL_WORDS]);
@@ -115,10 +137,10 @@ typedef struct fl_matrix {
 fl_status fl_nn_gemm(int64_t m, int64_t n, int64_t k, float alpha, fl_matrix a, fl_matrix b,
                      float beta, float *c, int64_t step);
 
-/* dense_back.c: for few rows, dx[rows, I] = dy w, and then gw += scale * dy' x, where gw may be w.
- * dx NULL (w is not read then), gw NULL (x is not): that half is not wanted. The halves together
- * give the bits of one after the other. */
-void fl_cpu_dense_back(int rows, int64_t I, int64_t O, const float *x, const float *dy,
+/* dense_back.c: for few rows, dx[used, I] = dy w, and then gw += scale * dy' x over the first
+ * `live` rows, where gw may be w. dx NULL (w is not read then), gw NULL (x is not): that half is
+ * not wanted. The halves together give the bits of one after the other. */
+void fl_cpu_dense_back(int used, int live, int64_t I, int64_t O, const float *x, const float *dy,
                        const float *w, float *dx, float scale, float *gw);
 
 /* pool.c: relu and the pooling of a block over images. mask NULL: not wanted. */

@@ -2,63 +2,91 @@
 
 #include "cpu.h"
 
-/* The forward product of a small batch is bound by reading w once, so it walks w in pieces of K
- * columns by 4 outputs, and keeps x's piece and 5 x 4 running sums, each a vector over 16 columns,
- * close by. A sum's order depends on I alone. */
-enum { K = 512, ROWS = 5, OUTS = 4, CHUNK = 64 };
+#define INLINE static inline __attribute__((always_inline))
+typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
+#define QUARTER(v, i) __builtin_shufflevector(v, v, i, i + 1, i + 2, i + 3)
+#define LANES(F) F(0), F(4), F(8), F(12)
+#define LOW(i) i, 16 + i, i + 1, 17 + i
+#define HIGH(i) i + 2, 18 + i, i + 3, 19 + i
+#define FIRST(i) i, i + 1, 16 + i, 17 + i
+#define LAST(i) i + 2, i + 3, 18 + i, 19 + i
+#define UNPACK_LOW(a, b) __builtin_shufflevector(a, b, LANES(LOW))
+#define UNPACK_HIGH(a, b) __builtin_shufflevector(a, b, LANES(HIGH))
+#define PAIRS_LOW(a, b) __builtin_shufflevector(a, b, LANES(FIRST))
+#define PAIRS_HIGH(a, b) __builtin_shufflevector(a, b, LANES(LAST))
 
-/* sum[row, o] += x[row, 0..n-1] * w[o, 0..n-1] lane by lane, for R rows and C outputs. */
-static inline __attribute__((always_inline)) void tile(const int R, const int C, int n, int64_t I,
-                                                       int64_t O, const float *x, const float *w,
-                                                       fl_v16 *sum) {
-  fl_v16 s[ROWS][OUTS], b[OUTS];
-  for (int r = 0; r < R; r++)
-    for (int c = 0; c < C; c++) s[r][c] = sum[r * O + c];
-  for (int k = 0; k < n; k += 16) {
+/* The forward product of a small batch reads w once: 5 rows by 4 outputs at a time, whose running
+ * sums, vectors over 16 columns, stay in registers, and at most 10 rows of x and DEEP columns,
+ * which stay in the first cache level with the outputs that two tiles share. The order of a sum
+ * depends on I alone. */
+enum { DEEP = 800, ROWS = 5, OUTS = 4, GROUP = 10, CHUNK = 64 };
+
+/* The sums of the elements of each v[i]. */
+INLINE v4 totals(const fl_v16 v[OUTS]) {
+  fl_v16 ab = UNPACK_LOW(v[0], v[1]) + UNPACK_HIGH(v[0], v[1]);
+  fl_v16 cd = UNPACK_LOW(v[2], v[3]) + UNPACK_HIGH(v[2], v[3]);
+  fl_v16 s = PAIRS_LOW(ab, cd) + PAIRS_HIGH(ab, cd);
+  v4 near = QUARTER(s, 0) + QUARTER(s, 4), far = QUARTER(s, 8) + QUARTER(s, 12);
+  return near + far;
+}
+
+/* y[row, o] += x[row, 0..n-1] * w[o, 0..n-1] for R rows and C outputs. */
+INLINE void tile(const int R, const int C, int n, int64_t I, int64_t O, const float *x,
+                 const float *w, float *y) {
+  fl_v16 s[ROWS][OUTS] = {0}, b[OUTS];
+  int k = 0;
+  for (; k + 16 <= n; k += 16) {
     for (int c = 0; c < C; c++) b[c] = *(const fl_v16 *)(w + c * I + k);
     for (int r = 0; r < R; r++) {
       fl_v16 a = *(const fl_v16 *)(x + r * I + k);
       for (int c = 0; c < C; c++) s[r][c] = FL_MADD(a, b[c], s[r][c]);
     }
   }
-  for (int r = 0; r < R; r++)
-    for (int c = 0; c < C; c++) sum[r * O + c] = s[r][c];
+  if (k < n) {
+    for (int c = 0; c < C; c++) fl_load_some(w + c * I + k, n - k, &b[c]);
+    for (int r = 0; r < R; r++) {
+      fl_v16 a;
+      fl_load_some(x + r * I + k, n - k, &a);
+      for (int c = 0; c < C; c++) s[r][c] = FL_MADD(a, b[c], s[r][c]);
+    }
+  }
+  for (int r = 0; r < R; r++) {
+    v4 sum = totals(s[r]);
+    if (C == OUTS)
+      *(v4 *)(y + r * O) += sum;
+    else
+      for (int c = 0; c < C; c++) y[r * O + c] += sum[c];
+  }
 }
 
-/* All rows of the chunk against the outputs o .. o+C-1. */
-static inline __attribute__((always_inline)) void strip(const int C, int rows, int n, int64_t I,
-                                                        int64_t O, const float *x, const float *w,
-                                                        fl_v16 *sum) {
+/* All rows of a group against the outputs o .. o+C-1. */
+INLINE void strip(const int C, int rows, int n, int64_t I, int64_t O, const float *x,
+                  const float *w, float *y) {
   int row = 0;
-  for (; row + ROWS <= rows; row += ROWS) tile(ROWS, C, n, I, O, x + row * I, w, sum + row * O);
-  for (; row < rows; row++) tile(1, C, n, I, O, x + row * I, w, sum + row * O);
+  for (; row + ROWS <= rows; row += ROWS) tile(ROWS, C, n, I, O, x + row * I, w, y + row * O);
+  for (; row < rows; row++) tile(1, C, n, I, O, x + row * I, w, y + row * O);
 }
 
-static float total(const fl_v16 *sum) {
-  float s[16];
-  memcpy(s, sum, sizeof s);
-  for (int half = 8; half > 0; half /= 2)
-    for (int i = 0; i < half; i++) s[i] += s[i + half];
-  return s[0];
+static void group_fwd(int rows, int n, int64_t I, int64_t O, const float *x, const float *w,
+                      float *y) {
+  int64_t o = 0;
+  for (; o + OUTS <= O; o += OUTS) strip(OUTS, rows, n, I, O, x, w + o * I, y + o);
+  for (; o + 2 <= O; o += 2) strip(2, rows, n, I, O, x, w + o * I, y + o);
+  if (o < O) strip(1, rows, n, I, O, x, w + o * I, y + o);
 }
 
-/* y[rows, O] = x w' + bias; sum: rows * O vectors of scratch. */
+/* y[rows, O] = x w' + bias. */
 static void chunk_fwd(int rows, int64_t I, int64_t O, const float *x, const float *w,
-                      const float *bias, fl_v16 *sum, float *y) {
-  int64_t whole = I / 16 * 16;
-  memset(sum, 0, (size_t)(rows * O) * sizeof *sum);
-  for (int64_t k = 0; k < whole; k += K) {
-    int n = whole - k < K ? (int)(whole - k) : K;
-    int64_t o = 0;
-    for (; o + OUTS <= O; o += OUTS) strip(OUTS, rows, n, I, O, x + k, w + o * I + k, sum + o);
-    for (; o < O; o++) strip(1, rows, n, I, O, x + k, w + o * I + k, sum + o);
-  }
-  for (int64_t i = 0; i < rows * O; i++) {
-    const float *xs = x + i / O * I, *ws = w + i % O * I;
-    float rest = bias ? bias[i % O] : 0;
-    for (int64_t k = whole; k < I; k++) rest += xs[k] * ws[k];
-    y[i] = total(&sum[i]) + rest;
-  }
+                      const float *bias, float *y) {
+  for (int row = 0; row < rows; row++)
+    if (bias)
+      memcpy(y + row * O, bias, (size_t)O * sizeof *y);
+    else
+      memset(y + row * O, 0, (size_t)O * sizeof *y);
+  for (int64_t k = 0; k < I; k += DEEP)
+    for (int row = 0; row < rows; row += GROUP)
+      group_fwd(rows - row < GROUP ? rows - row : GROUP, I - k < DEEP ? (int)(I - k) : DEEP, I, O,
+                x + row * I + k, w + k, y + row * O);
 }
 
 /* y[rows, O] += bias. */
@@ -70,14 +98,13 @@ static void add_bias(int rows, int O, const float *bias, float *y) {
 /* Batches with more rows than a chunk are bound by arithmetic and go to the library's product. */
 fl_status fl_cpu_dense_fwd(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan w,
                            fl_cspan bias, fl_span y) {
-  void *sum = NULL;
-  if (b.B <= CHUNK) FL_TRY(fl_cpu_scratch(d, (int64_t)b.B * O * (int64_t)sizeof(fl_v16), &sum));
+  (void)d;
   for (int c = 0; c < b.C; c++) {
     int rows = fl_rows_used(b, c);
     const float *added = bias.at ? fl_lane(bias, c) : NULL;
     if (rows == 0) continue;
     if (b.B <= CHUNK) {
-      chunk_fwd(rows, I, O, fl_lane(x, c), fl_lane(w, c), added, sum, fl_lane_out(y, c));
+      chunk_fwd(rows, I, O, fl_lane(x, c), fl_lane(w, c), added, fl_lane_out(y, c));
       continue;
     }
     fl_matrix xs = {fl_lane(x, c), I, false}, ws = {fl_lane(w, c), I, true};
@@ -90,32 +117,39 @@ fl_status fl_cpu_dense_fwd(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_c
 /* Columns of the weights that stay in the cache between the two halves of the way back. */
 enum { COLUMNS = 2048 };
 
-/* One lane's way back over its weights, columns by columns: first dx[rows, I] = dy w, then
- * gw += scale * dy' x, which may change w. dx NULL, gw NULL: that half is not wanted. */
-static fl_status lane_bwd(int rows, int64_t I, int64_t O, const float *x, const float *dy,
-                          const float *w, float *dx, float scale, float *gw) {
+/* One lane's way back over its weights, columns by columns: first dx[B, I] = dy w, then
+ * gw += scale * dy' x over the live rows, which may change w. dx NULL, gw NULL: that half is not
+ * wanted. */
+static fl_status lane_bwd(fl_batch b, int lane, int64_t I, int64_t O, const float *x,
+                          const float *dy, const float *w, float *dx, float scale, float *gw) {
+  int used = fl_rows_used(b, lane), live = b.rows[lane];
   fl_matrix dys = {dy, O, false}, turned = {dy, O, true};
-  if (rows <= CHUNK) {
-    fl_cpu_dense_back(rows, I, O, x, dy, w, dx, scale, gw);
+  if (used == 0) return FEDLANE_OK;
+  if (b.B <= CHUNK) {
+    fl_cpu_dense_back(used, live, I, O, x, dy, w, dx, scale, gw);
     return FEDLANE_OK;
   }
   for (int64_t k = 0; k < I; k += COLUMNS) {
     int64_t n = I - k < COLUMNS ? I - k : COLUMNS;
-    if (dx) FL_TRY(fl_nn_gemm(rows, n, O, 1, dys, (fl_matrix){w + k, I, false}, 0, dx + k, I));
+    if (dx) FL_TRY(fl_nn_gemm(used, n, O, 1, dys, (fl_matrix){w + k, I, false}, 0, dx + k, I));
     if (gw)
-      FL_TRY(fl_nn_gemm(O, n, rows, scale, turned, (fl_matrix){x + k, I, false}, 1, gw + k, I));
+      FL_TRY(fl_nn_gemm(O, n, live, scale, turned, (fl_matrix){x + k, I, false}, 1, gw + k, I));
   }
   return FEDLANE_OK;
 }
 
-/* gbias += scale * column sums of dy, some columns at a time. */
-static void lane_bwd_bias(int rows, int O, const float *dy, float scale, float *gbias) {
-  for (int at = 0; at < O; at += CHUNK) {
-    int n = O - at < CHUNK ? O - at : CHUNK;
-    float sum[CHUNK] = {0};
-    for (int row = 0; row < rows; row++)
-      for (int o = 0; o < n; o++) sum[o] += dy[(int64_t)row * O + at + o];
-    for (int o = 0; o < n; o++) gbias[at + o] += scale * sum[o];
+/* gbias += scale * column sums of dy. */
+static void lane_bwd_bias(int rows, int64_t O, const float *dy, float scale, float *gbias) {
+  for (int64_t o = 0; o < O; o += 16) {
+    int n = O - o < 16 ? (int)(O - o) : 16;
+    fl_v16 sum = {0}, some;
+    for (int row = 0; row < rows; row++) {
+      fl_load_some(dy + row * O + o, n, &some);
+      sum += some;
+    }
+    fl_load_some(gbias + o, n, &some);
+    some += FL_ALL(scale) * sum;
+    fl_store_some(gbias + o, n, &some);
   }
 }
 
@@ -123,8 +157,7 @@ fl_status fl_cpu_dense_bwd_data(fl_dev *d, fl_batch b, int I, int O, fl_cspan dy
                                 fl_span dx) {
   (void)d;
   for (int c = 0; c < b.C; c++)
-    FL_TRY(lane_bwd(fl_rows_used(b, c), I, O, NULL, fl_lane(dy, c), fl_lane(w, c),
-                    fl_lane_out(dx, c), 0, NULL));
+    FL_TRY(lane_bwd(b, c, I, O, NULL, fl_lane(dy, c), fl_lane(w, c), fl_lane_out(dx, c), 0, NULL));
   return FEDLANE_OK;
 }
 
@@ -132,11 +165,10 @@ fl_status fl_cpu_dense_bwd_weights(fl_dev *d, fl_batch b, int I, int O, fl_cspan
                                    fl_coef scale, fl_span gw, fl_span gbias) {
   (void)d;
   for (int c = 0; c < b.C; c++) {
-    int rows = b.rows[c];
     float factor = fl_coef_at(scale, c);
-    FL_TRY(lane_bwd(rows, I, O, fl_lane(x, c), fl_lane(dy, c), NULL, NULL, factor,
+    FL_TRY(lane_bwd(b, c, I, O, fl_lane(x, c), fl_lane(dy, c), NULL, NULL, factor,
                     fl_lane_out(gw, c)));
-    if (gbias.at) lane_bwd_bias(rows, O, fl_lane(dy, c), factor, fl_lane_out(gbias, c));
+    if (gbias.at) lane_bwd_bias(b.rows[c], O, fl_lane(dy, c), factor, fl_lane_out(gbias, c));
   }
   return FEDLANE_OK;
 }
@@ -145,13 +177,10 @@ fl_status fl_cpu_dense_bwd(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_c
                            fl_span dx, fl_coef scale, fl_span gw, fl_span gbias) {
   (void)d;
   for (int c = 0; c < b.C; c++) {
-    int live = b.rows[c], rows = fl_rows_used(b, c);
-    const float *xs = fl_lane(x, c), *dys = fl_lane(dy, c), *ws = fl_lane(w, c);
-    float factor = fl_coef_at(scale, c), *dxs = fl_lane_out(dx, c), *gws = fl_lane_out(gw, c);
-    bool together = live == rows; /* else rows of x that hold anything would add to gw */
-    FL_TRY(lane_bwd(rows, I, O, together ? xs : NULL, dys, ws, dxs, factor, together ? gws : NULL));
-    if (!together) FL_TRY(lane_bwd(live, I, O, xs, dys, NULL, NULL, factor, gws));
-    if (gbias.at) lane_bwd_bias(live, O, dys, factor, fl_lane_out(gbias, c));
+    float factor = fl_coef_at(scale, c);
+    FL_TRY(lane_bwd(b, c, I, O, fl_lane(x, c), fl_lane(dy, c), fl_lane(w, c), fl_lane_out(dx, c),
+                    factor, fl_lane_out(gw, c)));
+    if (gbias.at) lane_bwd_bias(b.rows[c], O, fl_lane(dy, c), factor, fl_lane_out(gbias, c));
   }
   return FEDLANE_OK;
 }

@@ -1,113 +1,132 @@
-/* The way back over the weights of a dense layer for few rows: bound by memory, so the weights are
- * fetched once, used for both halves, and written once. Columns go in pieces that stay in the
- * second cache level; outputs two at a time, whose factors then stay in registers. The sums of a
- * row or of a weight are taken in an order that depends on the number of rows alone. */
-#include <string.h>
-
+/* The way back over the weights of a dense layer for few rows, column by column: 32 of them are
+ * taken through all outputs for one half and at once for the other, so the weights are fetched from
+ * memory once and written once. Of each half, what belongs to a row stays in registers: its sums
+ * for the gradient of x, and x itself for those of the weights. The sums of a row or of a weight
+ * are taken in an order that depends on the number of rows alone. */
 #include "cpu.h"
 
-enum { PIECE = 256, GROUP = 10, HALF = 5 };
+#define INLINE static inline __attribute__((always_inline))
 
-/* What one call works on: R rows by n columns of C neighbouring outputs. */
+enum { GROUP = 10, HALF = 5, WIDE = 32 };
+
+/* What one call works on: R rows by one or two vectors of columns, the last of them with `last`. */
 typedef struct work {
   int64_t I, O;
-  const float *x, *dy, *w; /* first row and column; first row, first output; first output, column */
+  const float *x, *dy, *w; /* first row and column; first row; first column */
   float *dx, *gw;
   float scale;
-  int ahead; /* columns ahead that are fetched early; 0: none */
+  int last;
 } work;
 
-/* dx += dy w and gw += scale * dy' x, for whole vectors of 16 columns. */
-static inline __attribute__((always_inline)) void block(const int R, const int C, const bool data,
-                                                        const bool weights, int n, const work *k) {
-  fl_v16 factor[GROUP][2], scale = (fl_v16){0} + k->scale;
+/* 16 floats, or of the last of V vectors those that are there. */
+INLINE void load(const int V, const bool whole, int last, const float *from, int v, fl_v16 *out) {
+  if (whole || v + 1 < V)
+    *out = *(const fl_v16 *)(from + 16 * v);
+  else
+    fl_load_some(from + 16 * v, last, out);
+}
+
+INLINE void store(const int V, const bool whole, int last, float *to, int v, const fl_v16 *value) {
+  if (whole || v + 1 < V)
+    *(fl_v16 *)(to + 16 * v) = *value;
+  else
+    fl_store_some(to + 16 * v, last, value);
+}
+
+/* dx = dy w. */
+INLINE void data(const int R, const int V, const bool whole, const work *k) {
+  fl_v16 s[GROUP][2] = {0};
+  for (int64_t o = 0; o < k->O; o++) {
+    const float *w = k->w + o * k->I;
+    fl_v16 ws[2];
+    for (int v = 0; v < V; v++) load(V, whole, k->last, w, v, &ws[v]);
+    __builtin_prefetch(w + WIDE, 0, 2);
+    __builtin_prefetch(w + WIDE + 16, 0, 2);
+    for (int r = 0; r < R; r++)
+      for (int v = 0; v < V; v++) s[r][v] = FL_MADD(FL_ALL(k->dy[r * k->O + o]), ws[v], s[r][v]);
+  }
   for (int r = 0; r < R; r++)
-    for (int c = 0; c < C; c++) factor[r][c] = (fl_v16){0} + k->dy[r * k->O + c];
-  for (int at = 0; at < n; at += 16) {
-    fl_v16 w[2], g[2] = {{0}, {0}};
-    for (int c = 0; data && c < C; c++) w[c] = *(const fl_v16 *)(k->w + c * k->I + at);
-    for (int c = 0; c < C; c++)
-      __builtin_prefetch((data ? k->w : k->gw) + c * k->I + at + k->ahead, 0, 2);
-    for (int r = 0; r < R; r++) {
-      if (data) {
-        fl_v16 sum = *(const fl_v16 *)(k->dx + r * k->I + at);
-        for (int c = 0; c < C; c++) sum = FL_MADD(factor[r][c], w[c], sum);
-        *(fl_v16 *)(k->dx + r * k->I + at) = sum;
-      }
-      if (weights) {
-        fl_v16 x = *(const fl_v16 *)(k->x + r * k->I + at);
-        for (int c = 0; c < C; c++) g[c] = FL_MADD(factor[r][c], x, g[c]);
-      }
-    }
-    for (int c = 0; weights && c < C; c++) {
-      fl_v16 *to = (fl_v16 *)(k->gw + c * k->I + at);
-      *to = FL_MADD(scale, g[c], *to);
-    }
-  }
+    for (int v = 0; v < V; v++) store(V, whole, k->last, k->dx + r * k->I, v, &s[r][v]);
 }
 
-/* The same for R rows and any number of columns: the last few go through a padded copy. */
-static inline __attribute__((always_inline)) void piece(const int R, const int C, const bool data,
-                                                        const bool weights, int n, const work *k) {
-  int whole = n / 16 * 16, rest = n - whole;
-  block(R, C, data, weights, whole, k);
-  if (rest == 0) return;
-  float x[GROUP * 16] = {0}, w[2 * 16] = {0}, dx[GROUP * 16] = {0}, gw[2 * 16] = {0}, dy[GROUP * 2];
-  size_t bytes = (size_t)rest * sizeof(float);
-  work end = {16, C, x, dy, w, dx, gw, k->scale, 0};
-  for (int r = 0; r < R; r++) {
-    memcpy(dy + r * C, k->dy + r * k->O, (size_t)C * sizeof(float));
-    if (weights) memcpy(x + r * 16, k->x + r * k->I + whole, bytes);
-    if (data) memcpy(dx + r * 16, k->dx + r * k->I + whole, bytes);
+/* gw += scale * dy' x for N outputs from o on; x in registers. */
+INLINE void some_weights(const int N, const int R, const int V, const bool whole, const work *k,
+                         fl_v16 x[GROUP][2], int64_t o) {
+  float *gw = k->gw + o * k->I;
+  fl_v16 g[2][2] = {0}, scale = FL_ALL(k->scale);
+  for (int i = 0; i < N; i++) {
+    __builtin_prefetch(gw + i * k->I + WIDE, 0, 2);
+    __builtin_prefetch(gw + i * k->I + WIDE + 16, 0, 2);
   }
-  for (int c = 0; c < C; c++) {
-    if (data) memcpy(w + c * 16, k->w + c * k->I + whole, bytes);
-    if (weights) memcpy(gw + c * 16, k->gw + c * k->I + whole, bytes);
-  }
-  block(R, C, data, weights, 16, &end);
-  for (int r = 0; data && r < R; r++) memcpy(k->dx + r * k->I + whole, dx + r * 16, bytes);
-  for (int c = 0; weights && c < C; c++) memcpy(k->gw + c * k->I + whole, gw + c * 16, bytes);
+  for (int r = 0; r < R; r++)
+    for (int i = 0; i < N; i++)
+      for (int v = 0; v < V; v++)
+        g[i][v] = FL_MADD(FL_ALL(k->dy[r * k->O + o + i]), x[r][v], g[i][v]);
+  for (int i = 0; i < N; i++)
+    for (int v = 0; v < V; v++) {
+      fl_v16 w;
+      load(V, whole, k->last, gw + i * k->I, v, &w);
+      w = FL_MADD(scale, g[i][v], w);
+      store(V, whole, k->last, gw + i * k->I, v, &w);
+    }
 }
 
-/* All outputs for R rows. */
-static inline __attribute__((always_inline)) void outputs(const int R, const bool data,
-                                                          const bool weights, int n, work k) {
+INLINE void weights(const int R, const int V, const bool whole, const work *k) {
+  fl_v16 x[GROUP][2];
   int64_t o = 0;
-  for (; o + 2 <= k.O; o += 2, k.dy += 2, k.w += 2 * k.I, k.gw += 2 * k.I)
-    piece(R, 2, data, weights, n, &k);
-  if (o < k.O) piece(R, 1, data, weights, n, &k);
+  for (int r = 0; r < R; r++)
+    for (int v = 0; v < V; v++) load(V, whole, k->last, k->x + r * k->I, v, &x[r][v]);
+  for (; o + 2 <= k->O; o += 2) some_weights(2, R, V, whole, k, x, o);
+  if (o < k->O) some_weights(1, R, V, whole, k, x, o);
 }
 
-/* One half, all rows: in groups of ten, five and one. */
-static inline __attribute__((always_inline)) void half(const bool data, int rows, int n, work k) {
+INLINE void half(const bool back, const int R, const int V, const bool whole, const work *k) {
+  if (back)
+    data(R, V, whole, k);
+  else
+    weights(R, V, whole, k);
+}
+
+INLINE void columns(const bool back, const int R, int n, work *k) {
+  k->last = n % 16;
+  if (n == WIDE)
+    half(back, R, 2, true, k);
+  else if (n == 16)
+    half(back, R, 1, true, k);
+  else if (n > 16)
+    half(back, R, 2, false, k);
+  else
+    half(back, R, 1, false, k);
+}
+
+/* One half over n columns, all rows: in groups of ten, five and one. */
+INLINE void rows_of(const bool back, int rows, int n, work k) {
   for (int row = 0, R; row < rows; row += R) {
     R = rows - row >= GROUP ? GROUP : rows - row >= HALF ? HALF : 1;
     if (R == GROUP)
-      outputs(GROUP, data, !data, n, k);
+      columns(back, GROUP, n, &k);
     else if (R == HALF)
-      outputs(HALF, data, !data, n, k);
+      columns(back, HALF, n, &k);
     else
-      outputs(1, data, !data, n, k);
+      columns(back, 1, n, &k);
     k.x += R * k.I;
     k.dx += R * k.I;
     k.dy += R * k.O;
   }
 }
 
-void fl_cpu_dense_back(int rows, int64_t I, int64_t O, const float *x, const float *dy,
+static void back_data(int rows, int n, const work *k) { rows_of(true, rows, n, *k); }
+static void back_weights(int rows, int n, const work *k) { rows_of(false, rows, n, *k); }
+
+void fl_cpu_dense_back(int used, int live, int64_t I, int64_t O, const float *x, const float *dy,
                        const float *w, float *dx, float scale, float *gw) {
-  for (int64_t at = 0; at < I; at += PIECE) {
-    int n = I - at < PIECE ? (int)(I - at) : PIECE;
-    work k = {I, O, x, dy, w, dx, gw, scale, PIECE};
+  for (int64_t at = 0; at < I; at += WIDE) {
+    int n = I - at < WIDE ? (int)(I - at) : WIDE;
+    work k = {I, O, x, dy, w, dx, gw, scale, 0};
     if (w) k.w += at;
     if (gw) k.x += at, k.gw += at;
     if (dx) k.dx += at;
-    for (int row = 0; dx && row < rows; row++) memset(k.dx + row * I, 0, (size_t)n * sizeof(float));
-    if (dx && gw && rows == GROUP) {
-      outputs(GROUP, true, true, n, k);
-    } else {
-      if (dx) half(true, rows, n, k);
-      if (gw) half(false, rows, n, k);
-    }
+    if (dx) back_data(used, n, &k);
+    if (gw) back_weights(live, n, &k);
   }
 }

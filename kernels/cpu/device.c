@@ -2,9 +2,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
+#include "arena.h"
 #include "cpu.h"
 
 int fl_cpu_count(const char **why) {
@@ -48,22 +48,9 @@ fl_status fl_cpu_room(fl_dev *d, int64_t *bytes) {
   return FEDLANE_OK;
 }
 
-/* Blocks from half a huge page on are made of whole ones, so that walks down a tall matrix find
- * their addresses. */
-static void *take(int64_t bytes) {
-  const int64_t huge = 2 << 20;
-  int64_t machine = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
-  if (bytes < 0 || bytes > machine) return NULL;
-  int64_t align = bytes >= huge / 2 ? huge : 64;
-  int64_t size = (bytes > 0 ? bytes + align - 1 : align) / align * align;
-  void *at = aligned_alloc((size_t)align, (size_t)size);
-  if (at && align == huge) madvise(at, (size_t)size, MADV_HUGEPAGE);
-  return at;
-}
-
 fl_status fl_cpu_alloc(fl_dev *d, int64_t bytes, void **out) {
   (void)d;
-  *out = take(bytes);
+  *out = fl_host_block(bytes);
   if (*out) return FEDLANE_OK;
   return fl_fail(FEDLANE_MEMORY, "no %lld bytes of memory left", (long long)bytes);
 }
@@ -93,7 +80,7 @@ fl_status fl_cpu_scratch(fl_dev *d, int64_t bytes, void **out) {
   if (bytes > d->scratch_bytes) {
     free(d->scratch);
     d->scratch_bytes = 0;
-    d->scratch = take(bytes);
+    d->scratch = fl_host_block(bytes);
     if (!d->scratch)
       return fl_fail(FEDLANE_MEMORY, "no %lld bytes of scratch memory left", (long long)bytes);
     d->scratch_bytes = bytes;

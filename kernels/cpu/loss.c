@@ -10,15 +10,56 @@ static int first_largest(const float *z, int K) {
   return best;
 }
 
+typedef int32_t i16 __attribute__((vector_size(64), may_alias));
+typedef uint32_t u16 __attribute__((vector_size(64), may_alias)); /* wraps around */
+
+/* v = e^v for v <= 0, by Moshier's polynomial for floats (Cephes), errors of 2 units in the last
+ * place; 0 where the result would be no normal number. NaN stays NaN. */
+static inline void exp_of(fl_v16 *v) {
+  fl_v16 x = *v;
+  const float shift = 12582912; /* 1.5 * 2^23: sums with it are whole, in the lowest bits */
+  fl_v16 t = FL_MADD(x, FL_ALL(1.44269504088896341f), FL_ALL(shift)), n = t - FL_ALL(shift);
+  fl_v16 r = FL_MADD(n, FL_ALL(-0.693359375f), x);
+  r = FL_MADD(n, FL_ALL(2.12194440e-4f), r);
+  fl_v16 p = FL_ALL(1.9875691500e-4f);
+  p = FL_MADD(p, r, FL_ALL(1.3981999507e-3f));
+  p = FL_MADD(p, r, FL_ALL(8.3334519073e-3f));
+  p = FL_MADD(p, r, FL_ALL(4.1665795894e-2f));
+  p = FL_MADD(p, r, FL_ALL(1.6666665459e-1f));
+  p = FL_MADD(p, r, FL_ALL(5.0000001201e-1f));
+  p = FL_MADD(p, r * r, r) + FL_ALL(1);
+  u16 power = (((u16)t - (u16)FL_ALL(shift)) << 23) + (u16)FL_ALL(1);
+  *v = (fl_v16)((i16)(p * (fl_v16)power) & ~(i16)(x < FL_ALL(-87.33654f)));
+}
+
+/* v with its elements i and i^S added up. */
+#define PLACE(S, i) (i) ^ (S)
+#define FOUR_PLACES(S, i) PLACE(S, i), PLACE(S, (i) + 1), PLACE(S, (i) + 2), PLACE(S, (i) + 3)
+#define FOLD(S, v)                                                                              \
+  ((v) + __builtin_shufflevector(v, v, FOUR_PLACES(S, 0), FOUR_PLACES(S, 4), FOUR_PLACES(S, 8), \
+                                 FOUR_PLACES(S, 12)))
+static inline float total(const fl_v16 *of) {
+  fl_v16 v = FOLD(8, *of);
+  v = FOLD(4, v);
+  v = FOLD(2, v);
+  return FOLD(1, v)[0];
+}
+
 /* One row: returns the loss; p, when wanted, receives norm * (softmax(z) - one-hot(label)). */
 static double row_xent(int K, const float *z, int32_t label, float norm, int top, float *p) {
-  double sum = 0;
-  for (int k = 0; k < K; k++) {
-    float e = expf(z[k] - z[top]);
-    sum += e;
-    if (p) p[k] = e;
+  const i16 place = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  fl_v16 sums = {0};
+  for (int k = 0; k < K; k += 16) {
+    int n = K - k < 16 ? K - k : 16;
+    fl_v16 e;
+    fl_load_some(z + k, n, &e);
+    e -= FL_ALL(z[top]);
+    exp_of(&e);
+    e = (fl_v16)((i16)e & (i16)(place < n));
+    if (p) fl_store_some(p + k, n, &e);
+    sums += e;
   }
-  float share = norm / (float)sum;
+  float sum = total(&sums), share = norm / sum;
   for (int k = 0; p && k < K; k++) p[k] *= share;
   if (p) p[label] -= norm;
   return log(sum) + (double)z[top] - z[label];

@@ -17,8 +17,6 @@ enum {
   DEEP = 1024, /* columns that are packed for it at once */
 };
 
-#define FOUR(v) (v), (v), (v), (v)
-#define ALL(v) ((fl_v16){FOUR(v), FOUR(v), FOUR(v), FOUR(v)})
 #define INLINE static inline __attribute__((always_inline))
 
 /* scale times columns first .. first+N-1 of x[rows, I] as to[rows_up, N], with zeros past the last
@@ -45,8 +43,8 @@ static void tile(int rows, const float *x, const float *dy, const int64_t *acc, 
     if (row < OUTS * WIDE / LINE)
       __builtin_prefetch(acc + row % OUTS * I + row / OUTS * LINE, 1, 2);
     for (int o = 0; o < OUTS; o++) {
-      s[o][0] = FL_MADD(ALL(dy[o]), low, s[o][0]);
-      s[o][1] = FL_MADD(ALL(dy[o]), high, s[o][1]);
+      s[o][0] = FL_MADD(FL_ALL(dy[o]), low, s[o][0]);
+      s[o][1] = FL_MADD(FL_ALL(dy[o]), high, s[o][1]);
     }
   }
   for (int o = 0; o < OUTS; o++) {
@@ -111,7 +109,7 @@ static double weighted(const float *a, const float *b, const float *gram, int64_
     }
   }
   for (int i = 0; i < ROWS; i++)
-    for (int j = 0; j < ROWS; j++) sum = FL_MADD(ALL(gram[i * pitch + j]), s[i][j], sum);
+    for (int j = 0; j < ROWS; j++) sum = FL_MADD(FL_ALL(gram[i * pitch + j]), s[i][j], sum);
   double total = 0;
   for (int i = 0; i < 16; i++) total += sum[i];
   return total;
