@@ -223,7 +223,7 @@ fl_status fl_lanes_warm(fedlane_run *run, fl_station *s) {
   for (int rows = quarter; rows < plan->batch + quarter; rows += quarter) {
     for (int c = 0; c < n; c++) {
       l->client[c] = l->nth[c] = 0;
-      l->n_example[c] = rows;
+      l->n_example[c] = rows < plan->batch ? rows : plan->batch;
       l->n_step[c] = 1;
       s->n_piece[c] = plan->epochs;
     }

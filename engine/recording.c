@@ -17,20 +17,22 @@ static uint64_t stir_real(uint64_t key, double value) {
   return stir(key, bits);
 }
 
-/* Whether local training draws random numbers on the device. */
-static bool draws(const fedlane_run *run, const fl_station *s) {
-  return fl_model_about(run->model)->draws || s->source.crop > 0 || s->source.flip;
+/* Whether what the host puts into local training differs from round to round: random numbers that
+ * the device draws, or how many answers the examples of a step ask for. */
+static bool differs(const fedlane_run *run, const fl_station *s) {
+  return fl_model_about(run->model)->draws || s->source.crop > 0 || s->source.flip ||
+         run->data.counted;
 }
 
 uint64_t fl_recording_key(const fedlane_run *run, const fl_station *s, int n, int piece) {
   const fl_lanes *l = &s->lanes;
-  bool drawn = draws(run, s);
+  bool fresh = differs(run, s);
   uint64_t key = stir(stir((uint64_t)n, (uint64_t)piece), (uint64_t)s->first);
   key = stir(stir(stir_real(key, l->lr), (uintptr_t)l->w.at), (uintptr_t)s->index);
-  if (drawn) key = stir(stir(key, (uint64_t)run->config->general.seed), (uint64_t)run->round);
+  if (fresh) key = stir(stir(key, (uint64_t)run->config->general.seed), (uint64_t)run->round);
   for (int c = s->first; c < s->first + n; c++) {
     key = stir(key, (uint64_t)l->n_example[c] << 32 | (uint32_t)s->n_piece[c]);
-    if (drawn) key = stir(key, (uint64_t)l->client[c] << 32 | l->nth[c]);
+    if (fresh) key = stir(key, (uint64_t)l->client[c] << 32 | l->nth[c]);
   }
   return key;
 }

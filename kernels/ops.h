@@ -110,6 +110,9 @@ typedef struct fl_term {
 } fl_term;
 enum { FL_TERMS_MAX = 6 };
 
+/* What attention takes: most steps, and most floats of one head's keys, T * F / heads. */
+enum { FL_ATTEND_STEPS = 256, FL_ATTEND_HEAD = 8192 };
+
 /* Where random numbers of C lanes come from: as fl_key, with client and nth a lane. */
 typedef struct fl_draw {
   uint32_t seed, purpose, round, step, layer;
@@ -293,12 +296,17 @@ typedef struct fl_ops {
   /* gw[n] += scale * column sums of dy; dead rows are not read. */
   fl_status (*shift_bwd_weights)(fl_dev *d, fl_batch b, int64_t n, fl_cspan dy, fl_coef scale,
                                  fl_span gw);
+  /* y = x + the waves of 1706.03762, section 3.5: feature f of step t of each row [T,F] gains
+   * sin(t / 10000^(f/F)) where f is even, else cos(t / 10000^((f-1)/F)); in place allowed. */
+  fl_status (*waves)(fl_dev *d, fl_batch b, int T, int F, fl_cspan x, fl_span y);
   /* Scaled dot-product attention (1706.03762) of `heads` heads over the T steps of B examples.
    * x [B,T,3F]: queries, keys and values of a step, head after head within each; y [B,T,F]. causal:
    * a step sees itself and those before it. F is a multiple of heads. keep [B,heads,T,T]: the
-   * probabilities, for the way back; at NULL: not wanted. */
+   * probabilities, for the way back; at NULL: not wanted. Always in float, whatever the precision
+   * of the device; 4*B*T*T*F flop a lane. */
   fl_status (*attend_fwd)(fl_dev *d, fl_batch b, int T, int F, int heads, bool causal, fl_cspan x,
                           fl_span y, fl_span keep);
+  /* dx [B,T,3F] from dy [B,T,F]; zeros in dead rows. */
   fl_status (*attend_bwd)(fl_dev *d, fl_batch b, int T, int F, int heads, bool causal, fl_cspan x,
                           fl_cspan keep, fl_cspan dy, fl_span dx);
 

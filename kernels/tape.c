@@ -172,6 +172,10 @@ static fl_status shift_fwd(fl_dev *d, fl_batch b, int64_t n, fl_cspan x, fl_cspa
   return refuse("learnt positions");
 }
 
+static fl_status waves(fl_dev *d, fl_batch b, int T, int F, fl_cspan x, fl_span y) {
+  return refuse("positions");
+}
+
 static fl_status attend_fwd(fl_dev *d, fl_batch b, int T, int F, int heads, bool causal, fl_cspan x,
                             fl_span y, fl_span keep) {
   return refuse("attention");
@@ -256,6 +260,7 @@ const fl_ops fl_tape_ops = {
     .gru_fwd = gru_fwd,
     .last = last,
     .shift_fwd = shift_fwd,
+    .waves = waves,
     .attend_fwd = attend_fwd,
     .act_fwd = act_fwd,
     .act_bwd = act_bwd,

@@ -13,7 +13,8 @@ static bool implies(const fl_model *m, const fl_node *n, fl_imply how, int64_t r
   int64_t I = n->in.channels, O = n->layer.out;
   bool later = false;
   for (int i = n->place + 1; i < m->n_layer; i++) later = later || m->node[i].n_tensor > 0;
-  if (n->layer.kind != FL_DENSE || n->in.steps > 0 || n->x == 0 || !later || how == FL_IMPLY_NEVER)
+  if (n->layer.kind != FL_DENSE || n->tie >= 0 || n->in.steps > 0 || n->x == 0 || !later ||
+      how == FL_IMPLY_NEVER)
     return false;
   return how == FL_IMPLY_ALWAYS || (I * O >= WORTH_IT && rows * (I + O) <= I * O);
 }

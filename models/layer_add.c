@@ -15,7 +15,7 @@ static const fl_param params[] = {
 static const char *shape(fl_node *node, fl_image skip) {
   node->out = node->in;
   if (skip.channels != node->in.channels || skip.height != node->in.height ||
-      skip.width != node->in.width)
+      skip.width != node->in.width || skip.steps != node->in.steps)
     return "both must have one shape";
   return NULL;
 }

@@ -12,15 +12,37 @@ static const fl_param params[] = {
      .type = FL_BOOL,
      .offset = offsetof(fl_layer, no_bias),
      .help = "leave the bias out"},
+    {.name = "tie",
+     .type = FL_INT32,
+     .offset = offsetof(fl_layer, tie),
+     .lo = -FL_LAYERS_MAX,
+     .hi = 0,
+     .unit = "layers",
+     .help = "-k: it has no tensors of its own, but the weight of the k-th layer back, an embed"},
     FL_LAYER_COMMON_PARAMS,
 };
+
+/* Why a layer may not have another's weight as its own. On the way back the weight takes the steps
+ * of both layers one after the other, so the earlier must not read it there, which an embedding
+ * does not. */
+static const char *misfit(const fl_node *node) {
+  const fl_node *owner = node->tie > 0 ? &node->model->node[node->tie - 1] : NULL;
+  if (!owner || owner->layer.kind != FL_EMBED) return "it can be tied to an embed layer only";
+  const fl_tensor *t = &node->model->tensor[owner->tensor];
+  if (t->dim[0] != node->layer.out || t->dim[1] != node->in.channels)
+    return "the embedding that it is tied to must have a token for each of its outputs, and its "
+           "input's features";
+  for (const fl_node *n = owner; n < node; n++)
+    if (n->tie == node->tie) return "another layer is tied to that embedding already";
+  return NULL;
+}
 
 static const char *shape(fl_node *node, fl_image skip) {
   (void)skip;
   if (node->in.height != 1 || node->in.width != 1)
     return "it takes features, so put `flatten` before it";
   node->out = (fl_image){node->layer.out, 1, 1, node->in.steps};
-  return NULL;
+  return node->tie >= 0 ? misfit(node) : NULL;
 }
 
 static bool tensor(const fl_node *node, int i, fl_tensor *out) {

@@ -23,6 +23,11 @@ static const fl_record *const kinds[FL_KIND_COUNT] = {
     [FL_DEPTHWISE] = &fl_layer_depthwise.record,
     [FL_AS_IMAGE] = &fl_layer_as_image.record,
     [FL_AS_SEQUENCE] = &fl_layer_as_sequence.record,
+    [FL_ATTENTION] = &fl_layer_attention.record,
+    [FL_LAYER_NORM] = &fl_layer_layer_norm.record,
+    [FL_POSITION] = &fl_layer_position.record,
+    [FL_WAVES] = &fl_layer_waves.record,
+    [FL_SCALE] = &fl_layer_scale.record,
 };
 
 const fl_catalogue fl_layer_kinds = {

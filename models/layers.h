@@ -29,6 +29,8 @@ typedef struct fl_node {
   const fl_model *model;  /* whose it is */
   fl_window window;       /* conv, depthwise and pool: in, out, kernel, stride and pad again */
   int tensor, n_tensor;   /* its tensors: the first one's number and how many */
+  int tie;                /* the value of the layer whose tensor it has; -1: it has its own */
+  bool last_user;         /* no later layer has its tensors */
   int64_t n_stat;         /* floats a row that forward keeps for backward (group norm) */
   bool dx, dskip;         /* a layer before needs the gradient of x, of skip */
   bool first, first_skip; /* that gradient is written here before any other layer adds to it */
@@ -81,7 +83,8 @@ extern const fl_kind_record fl_layer_conv, fl_layer_dense, fl_layer_max_pool, fl
     fl_layer_relu, fl_layer_tanh, fl_layer_sigmoid, fl_layer_gelu, fl_layer_dropout,
     fl_layer_flatten, fl_layer_group_norm, fl_layer_add, fl_layer_embed, fl_layer_lstm,
     fl_layer_gru, fl_layer_last, fl_layer_conv1d, fl_layer_max_pool1d, fl_layer_avg_pool1d,
-    fl_layer_depthwise, fl_layer_as_image, fl_layer_as_sequence;
+    fl_layer_depthwise, fl_layer_as_image, fl_layer_as_sequence, fl_layer_attention,
+    fl_layer_layer_norm, fl_layer_position, fl_layer_waves, fl_layer_scale;
 
 enum { FL_LAYER_OUT_MAX = 1 << 20, FL_LAYER_WINDOW_MAX = 1024 };
 

@@ -6,6 +6,7 @@ static const fl_record *const models[] = {
     &fl_model_resnet18_gn.record,     &fl_model_lstm_char.record,   &fl_model_lstm_word.record,
     &fl_model_gru_series.record,      &fl_model_pilotnet.record,    &fl_model_resnet20_gn.record,
     &fl_model_mobilenet_small.record, &fl_model_mlp_tabular.record, &fl_model_cnn_rul.record,
+    &fl_model_transformer_lm.record,
 };
 
 const fl_catalogue fl_models = {

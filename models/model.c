@@ -79,8 +79,10 @@ static fl_status read_layer(const char *name, const fl_layer *layer, int n_outpu
     FL_TRY(check_param(name, n, &n->kind->record.param[k]));
   if (layer->kind == FL_DENSE && layer->out == 0) n->layer.out = n_output;
   FL_TRY(source(name, n, "from", layer->from == 0 ? -1 : layer->from, &n->x));
-  n->skip = -1;
+  n->skip = n->tie = -1;
   if (layer->kind == FL_ADD) FL_TRY(source(name, n, "skip", layer->skip, &n->skip));
+  if (layer->kind == FL_DENSE && layer->tie < 0)
+    FL_TRY(source(name, n, "tie", layer->tie, &n->tie));
   char place[16];
   snprintf(place, sizeof place, "%d", n->place);
   const char *module = layer->name && layer->name[0] ? layer->name : place;
@@ -108,8 +110,13 @@ static fl_status fit(const char *name, const fl_model *m, fl_node *n) {
                  text.text, n->in.channels, n->in.height, n->in.width, second, why);
 }
 
-/* Appends a layer's tensors. */
+/* Appends a layer's tensors; a tied one has another's. */
 static fl_status add_tensors(const char *name, fl_model *m, fl_node *n) {
+  if (n->tie >= 0) {
+    n->tensor = m->node[n->tie - 1].tensor;
+    n->n_tensor = 1;
+    return FEDLANE_OK;
+  }
   n->tensor = m->info.n_tensor;
   for (int i = 0; n->kind->tensor; i++) {
     fl_tensor t = {.layer = n->place, .at = m->info.P, .count = 1};
@@ -118,7 +125,8 @@ static fl_status add_tensors(const char *name, fl_model *m, fl_node *n) {
       return fl_fail(FEDLANE_USAGE, "model '%s' has more than %d tensors", name, TENSORS_MAX);
     for (int d = 0; d < t.n_dim; d++) t.count *= t.dim[d];
     if (!t.part) t.part = i == 0 ? "weight" : "bias";
-    snprintf(t.name, sizeof t.name, "%s.%s", n->layer.name, t.part);
+    bool whole = n->layer.name[strlen(n->layer.name) - 1] == '_';
+    snprintf(t.name, sizeof t.name, "%s%s%s", n->layer.name, whole ? "" : ".", t.part);
     for (int k = 0; k < m->info.n_tensor; k++)
       if (strcmp(m->tensor[k].name, t.name) == 0)
         return fl_fail(FEDLANE_USAGE, "model '%s': layers %d and %d are both called '%s'", name,
@@ -139,6 +147,13 @@ static double value_bytes(fl_image shape, bool gradient) {
   return 2.0 * sizeof(float) * (gradient ? 2 : 1) * (double)fl_image_size(shape);
 }
 
+/* Whether layers after n have its tensors too. */
+static bool used_later(const fl_model *m, const fl_node *n) {
+  bool later = false;
+  for (int i = n->place + 1; i < m->n_layer; i++) later = later || m->node[i].tie == n->place + 1;
+  return later;
+}
+
 /* Which gradients are wanted, who writes each first, and the work of a pass. */
 static fl_status connect(const char *name, fl_model *m) {
   bool trained[FL_LAYERS_MAX + 1] = {false}, seen[FL_LAYERS_MAX + 1] = {false};
@@ -150,6 +165,7 @@ static fl_status connect(const char *name, fl_model *m) {
     trained[i + 1] = n->n_tensor > 0 || n->dx || n->dskip;
     m->info.flop += flop;
     m->info.flop_train += flop * (n->dx ? 3 : 2);
+    n->last_user = !used_later(m, n);
     m->info.draws |= n->layer.kind == FL_DROPOUT;
     if (!n->kind->in_place) m->info.bytes_train += value_bytes(n->out, trained[i + 1]);
   }

@@ -35,13 +35,19 @@ typedef enum fl_kind {
   FL_DEPTHWISE,  /* a convolution of each channel alone */
   FL_AS_IMAGE,   /* a sequence as an image, its steps side by side */
   FL_AS_SEQUENCE,
+  FL_ATTENTION,
+  FL_LAYER_NORM,
+  FL_POSITION, /* a learnt vector a step */
+  FL_WAVES,    /* fixed ones */
+  FL_SCALE,
   FL_KIND_COUNT
 } fl_kind;
 
 /* One layer. Zero means the default, so a table names only what differs. */
 typedef struct fl_layer {
   fl_kind kind;
-  const char *name; /* PyTorch's module name; NULL: its place in the list, as in nn.Sequential */
+  const char *name; /* PyTorch's module name; NULL: its place in the list, as in nn.Sequential. One
+                       that ends in _ is no module's: "in_proj_" has the tensor "in_proj_weight" */
   int out;          /* conv: channels; else features, dense: 0 for the model's outputs */
   int kernel;       /* conv, pool: window; avg_pool 0: the whole image */
   int stride;       /* conv: 0 means 1; pool: 0 means kernel */
@@ -51,6 +57,10 @@ typedef struct fl_layer {
   bool no_bias; /* conv, dense */
   int from;     /* input: 0 the layer before; -k the output of the k-th layer back */
   int skip;     /* add: second input, -k as above */
+  int tie; /* dense: its weight, without bias, is that of the embed layer k back: -k; 0: its own */
+  int heads;     /* attention */
+  bool causal;   /* attention */
+  double factor; /* scale; 0: the root of the features */
 } fl_layer;
 
 typedef enum fl_init {

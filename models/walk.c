@@ -149,11 +149,12 @@ static void aim(const walk *k, fl_pass *p, const fl_sink *sink) {
   if (p->node->n_tensor > 3) p->gbias_again = part(sink->at, t[3].at);
 }
 
-/* Sends the gradients of p's layer's tensors to the sink. */
+/* Sends the gradients of p's layer's tensors to the sink. Terms are added once, by the last layer
+ * that has them, which comes first. */
 static fl_status tensors_to(const walk *k, fl_pass *p, const fl_sink *sink) {
   const fl_node *n = p->node;
   int first = n->tensor + (n->implicit ? 1 : 0), end = n->tensor + n->n_tensor;
-  if (sink->fused && sink->n_term > 0 && first < end) {
+  if (sink->fused && sink->n_term > 0 && first < end && n->last_user) {
     const fl_tensor *t = &k->model->tensor[first], *last = &k->model->tensor[end - 1];
     fl_term term[FL_TERMS_MAX];
     int64_t count = last->at + (last->count + 15) / 16 * 16 - t->at;

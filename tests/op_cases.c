@@ -2,6 +2,13 @@
 
 #include "op_runs.h"
 
+/* Lanes, examples, steps, features, heads. */
+#define ATTEND(what, lanes, rows, steps, features, parts, ...)                            \
+  {                                                                                       \
+    .name = what, .run = fl_run_attend, .C = lanes, .B = rows, .O = steps, .I = features, \
+    .groups = parts, .tolerance = 1e-5, __VA_ARGS__                                       \
+  }
+
 /* Layers are those of the models in models/, a few odd shapes, and small ones for gradients. */
 const fl_op_case fl_op_case_list[] = {
     {.name = "gather bytes",
@@ -666,6 +673,58 @@ const fl_op_case fl_op_case_list[] = {
      .C = 3,
      .B = 3,
      .window = {.in = {32, 2, 5}}},
+    {.name = "group norm of 7 features, one group",
+     .run = fl_run_gnorm,
+     .C = 7,
+     .B = 6,
+     .window = {.in = {7, 1, 1}},
+     .groups = 1,
+     .gradient = true,
+     .tolerance = 1e-5},
+    {.name = "group norm of 96 features, one group",
+     .run = fl_run_gnorm,
+     .C = 3,
+     .B = 9,
+     .window = {.in = {96, 1, 1}},
+     .groups = 1,
+     .tolerance = 1e-5},
+    {.name = "shift",
+     .run = fl_run_shift,
+     .C = 7,
+     .B = 5,
+     .I = 130,
+     .gradient = true,
+     .tolerance = 2e-6},
+    {.name = "waves, 20 steps of 96",
+     .run = fl_run_waves,
+     .C = 3,
+     .B = 4,
+     .I = 96,
+     .O = 20,
+     .tolerance = 1e-6},
+    {.name = "waves, 9 steps of 5",
+     .run = fl_run_waves,
+     .C = 7,
+     .B = 3,
+     .I = 5,
+     .O = 9,
+     .tolerance = 1e-6},
+    ATTEND("attend 20 steps, 8 heads of 12, causal", 3, 3, 20, 96, 8, .kind = 1),
+    ATTEND("attend 128 steps, 2 heads of 64", 2, 2, 128, 128, 2, .kind = 0),
+    {.name = "attend 8 steps, 1 head of 4, scores past the range of exp",
+     .run = fl_run_attend,
+     .C = 7,
+     .B = 2,
+     .I = 4,
+     .O = 8,
+     .groups = 1,
+     .spread = FL_APART,
+     .tolerance = 2e-4},
+    ATTEND("attend 35 steps, 1 head of 6, causal", 7, 2, 35, 6, 1, .kind = 1),
+    ATTEND("attend 5 steps, 1 head of 37", 7, 2, 5, 37, 1, .kind = 0),
+    ATTEND("attend 6 steps, 2 heads of 3, causal", 7, 3, 6, 6, 2, .kind = 1, .gradient = true),
+    ATTEND("attend 5 steps, 2 heads of 4", 7, 2, 5, 8, 2, .gradient = true),
+    ATTEND("attend 1 step", 7, 3, 1, 4, 1, .kind = 1),
 };
 
 const int fl_op_case_count = FL_COUNT(fl_op_case_list);

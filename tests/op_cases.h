@@ -25,9 +25,9 @@ typedef struct fl_op_case {
   fl_status (*run)(fl_rig *rig);
   int C, B;         /* lanes, at most FL_CASE_LANES; rows that a lane has room for */
   fl_window window; /* images: `in`; conv, pool: the window too; `out` follows from O */
-  int I, O;         /* features in and out; I alone: elements of a row or vector */
-  int kind;         /* fl_act, fl_pooling, fl_regression or fl_adaptive */
-  int groups;       /* gnorm */
+  int I, O;         /* features in and out; I alone: elements of a row or vector; attend: F and T */
+  int kind;         /* fl_act, fl_pooling, fl_regression or fl_adaptive; attend: causal */
+  int groups;       /* gnorm; attend: heads */
   float p;          /* dropout: share dropped; huber: threshold; clip: limit */
   bool no_bias, bytes;
   bool pooled; /* blocks */

@@ -29,5 +29,8 @@ fl_status fl_run_measure(fl_rig *r);
 fl_status fl_run_clip(fl_rig *r);
 fl_status fl_run_adaptive(fl_rig *r);
 fl_status fl_run_mix(fl_rig *r); /* mix, add64 and unmix */
+fl_status fl_run_shift(fl_rig *r);
+fl_status fl_run_waves(fl_rig *r);
+fl_status fl_run_attend(fl_rig *r);
 
 #endif

@@ -62,6 +62,16 @@ static const fl_layer depthwise[] = {
     {.kind = FL_DENSE},
 };
 
+static const fl_layer attention[] = {
+    {.kind = FL_POSITION, .name = "position"},
+    {.kind = FL_DENSE, .name = "self_attn.in_proj_", .out = 18},
+    {.kind = FL_ATTENTION, .heads = 2},
+    {.kind = FL_DENSE, .name = "self_attn.out_proj", .out = 6},
+    {.kind = FL_ADD, .skip = -4},
+    {.kind = FL_LAYER_NORM, .name = "norm"},
+    {.kind = FL_DENSE, .name = "fc"},
+};
+
 /* A stored result and the network it is of: a table here, or the catalogue's of the same name with
  * every width divided by `narrow`. */
 typedef struct golden {
@@ -131,6 +141,18 @@ static const golden list[] = {
      .n_layer = FL_COUNT(depthwise)},
     {.name = "cnn_rul", .narrow = 8, .input = {3, 1, 1, 9}, .n_output = 1},
     {.name = "resnet20_gn", .narrow = 8, .input = {3, 8, 8}, .n_output = 10},
+    {.name = "attention",
+     .input = {6, 1, 1, 5},
+     .n_output = 4,
+     .steps = 5,
+     .layer = attention,
+     .n_layer = FL_COUNT(attention)},
+    {.name = "transformer_lm",
+     .narrow = 12,
+     .input = {1, 1, 1, 7},
+     .n_output = 11,
+     .tokens = 11,
+     .steps = 7},
 };
 
 /* Answers of an example. */
@@ -205,7 +227,7 @@ static void compare(rig *r, const golden *g, const fl_st_file *file) {
 }
 
 static void run(const fl_ops *ops, const golden *g) {
-  static const float zero[5], one[5] = {1, 1, 1, 1, 1};
+  static const float zero[6], one[6] = {1, 1, 1, 1, 1, 1};
   char path[512];
   fl_st_file *file = NULL;
   snprintf(path, sizeof path, "%s/tests/golden/%s.safetensors", FEDLANE_SOURCE, g->name);

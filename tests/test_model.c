@@ -55,6 +55,8 @@ static void sequence_counts(void) {
       {"lstm_char", {{1, 1, 1, 80}, 90, 90, 0}, 820522},
       {"lstm_word", {{1, 1, 1, 20}, 10004, 10004, 20}, 4050748},
       {"gru_series", {{1, 1, 1, 12}, 0, 12, 0}, 13644},
+      {"transformer_lm", {{1, 1, 1, 20}, 10004, 10004, 20}, 1962912},
+      {"transformer_lm", {{1, 1, 1, 9}, 50, 50, 0}, 1007328},
       {"gru_series", {{14, 1, 1, 30}, 0, 1, 0}, 15425},
   };
   for (int k = 0; k < FL_COUNT(known); k++) {
@@ -89,6 +91,89 @@ static void recurrent_tensors(void) {
   }
   free(w);
   fl_model_close(&m);
+}
+
+/* A tied layer has no tensors of its own, and only fits the embedding that it is tied to. */
+static void ties(void) {
+  const fl_ends ends = {.input = {1, 1, 1, 3}, .tokens = 4, .n_output = 4, .steps = 3};
+  const struct {
+    int n;
+    fl_layer layer[4];
+    const char *why;
+  } wrong[] = {
+      {2, {{.kind = FL_EMBED, .out = 4}, {.kind = FL_DENSE, .tie = -2}}, "to an embed layer only"},
+      {2, {{.kind = FL_EMBED, .out = 4}, {.kind = FL_DENSE, .tie = -3}}, "tie reaches 3 layers"},
+      {3,
+       {{.kind = FL_EMBED, .out = 4}, {.kind = FL_DENSE, .out = 4}, {.kind = FL_DENSE, .tie = -1}},
+       "to an embed layer only"},
+      {3,
+       {{.kind = FL_EMBED, .out = 4}, {.kind = FL_DENSE, .out = 5}, {.kind = FL_DENSE, .tie = -2}},
+       "a token for each of its outputs"},
+      {2,
+       {{.kind = FL_EMBED, .out = 4}, {.kind = FL_DENSE, .out = 3, .tie = -1}},
+       "a token for each of its outputs"},
+      {3,
+       {{.kind = FL_EMBED, .out = 4}, {.kind = FL_DENSE, .tie = -1}, {.kind = FL_DENSE, .tie = -2}},
+       "another layer is tied"},
+  };
+  const fl_layer right[] = {{.kind = FL_EMBED, .out = 5}, {.kind = FL_DENSE, .tie = -1}};
+  fl_model *m = NULL;
+  for (int i = 0; i < FL_COUNT(wrong); i++) {
+    CU_ASSERT_EQUAL(fl_model_build("mine", wrong[i].n, wrong[i].layer, FL_INIT_TORCH, &ends, &m),
+                    FEDLANE_USAGE);
+    if (!strstr(fedlane_error(), wrong[i].why)) printf("'%s'\n", fedlane_error());
+    CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), wrong[i].why));
+  }
+  CU_ASSERT_EQUAL_FATAL(fl_model_build("mine", 2, right, FL_INIT_TORCH, &ends, &m), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fl_model_about(m)->n_tensor, 1);
+  CU_ASSERT_EQUAL(fl_model_about(m)->parameters, 20);
+  CU_ASSERT_STRING_EQUAL(fl_model_tensor(m, 0)->name, "0.weight");
+  fl_model_close(&m);
+}
+
+/* A tied layer is never implicit, and the one before it is as any other. */
+static void implicit_ties(void) {
+  const fl_ends ends = {.input = {1, 1, 1, 3}, .tokens = 4, .n_output = 4};
+  const fl_layer layer[] = {{.kind = FL_EMBED, .out = 5},
+                            {.kind = FL_LAST},
+                            {.kind = FL_DENSE, .out = 5},
+                            {.kind = FL_DENSE, .tie = -3},
+                            {.kind = FL_DENSE}};
+  fl_model *m = NULL;
+  int n = 0;
+  CU_ASSERT_EQUAL_FATAL(fl_model_build("mine", 5, layer, FL_INIT_TORCH, &ends, &m), FEDLANE_OK);
+  CU_ASSERT_EQUAL_FATAL(fl_model_imply(m, FL_IMPLY_ALWAYS, 2, 3), FEDLANE_OK);
+  for (int i = 0; i < fl_model_parts(m); i++) n += fl_model_part(m, i)->implicit;
+  CU_ASSERT_EQUAL(n, 1);
+  fl_model_close(&m);
+}
+
+/* Sequences that attention and its companions do not take, and what a sum needs. */
+static void sequence_misfits(void) {
+  const struct {
+    fl_image input;
+    fl_layer layer;
+    const char *why;
+  } wrong[] = {
+      {{6, 1, 1}, {.kind = FL_ATTENTION, .heads = 1}, "it takes a sequence"},
+      {{7, 1, 1, 3}, {.kind = FL_ATTENTION, .heads = 1}, "three times its features"},
+      {{12, 1, 1, 3}, {.kind = FL_ATTENTION, .heads = 3}, "its heads must divide"},
+      {{12, 1, 1, 257}, {.kind = FL_ATTENTION, .heads = 1}, "256 steps"},
+      {{99, 1, 1, 250}, {.kind = FL_ATTENTION, .heads = 1}, "8192"},
+      {{3, 8, 8}, {.kind = FL_LAYER_NORM}, "it takes features"},
+      {{6, 1, 1}, {.kind = FL_POSITION}, "it takes a sequence"},
+      {{6, 1, 1}, {.kind = FL_WAVES}, "it takes a sequence"},
+      {{1, 1, 1, 3}, {.kind = FL_LAST}, NULL},
+  };
+  for (int i = 0; i < FL_COUNT(wrong); i++) {
+    const fl_ends ends = {.input = wrong[i].input, .n_output = 1};
+    fl_layer layer[] = {wrong[i].layer, {.kind = FL_ADD, .skip = -2}, {.kind = FL_DENSE}};
+    const char *why = wrong[i].why ? wrong[i].why : "both must have one shape";
+    fl_model *m = NULL;
+    CU_ASSERT_EQUAL(fl_model_build("mine", 3, layer, FL_INIT_TORCH, &ends, &m), FEDLANE_USAGE);
+    if (!strstr(fedlane_error(), why)) printf("'%s' is not in '%s'\n", why, fedlane_error());
+    CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), why));
+  }
 }
 
 /* Workload A1's figures: 33.67 and 99.46 million per example. */
@@ -301,6 +386,9 @@ static const fl_test tests[] = {
     {"parameter counts", counts},
     {"parameter counts of sequences", sequence_counts},
     {"recurrent tensors", recurrent_tensors},
+    {"ties", ties},
+    {"implicit ties", implicit_ties},
+    {"sequences that do not fit", sequence_misfits},
     {"work", work},
     {"bytes", bytes},
     {"tensors", tensors},

@@ -102,6 +102,46 @@ static const fl_layer of_values[] = {
 static const fl_layer of_series[] = {
     {.kind = FL_GRU, .out = 4}, {.kind = FL_LAST}, {.kind = FL_DENSE}};
 
+/* A sequence of features through attention that looks both ways, learnt positions and norms, with
+ * an answer at each step. */
+static const fl_layer both_ways[] = {
+    {.kind = FL_DENSE, .out = 6},
+    {.kind = FL_POSITION},
+    {.kind = FL_LAYER_NORM},
+    {.kind = FL_DENSE, .name = "in_proj_", .out = 18},
+    {.kind = FL_ATTENTION, .heads = 2},
+    {.kind = FL_DROPOUT, .p = 0.2},
+    {.kind = FL_ADD, .skip = -4},
+    {.kind = FL_LAYER_NORM},
+    {.kind = FL_DENSE},
+};
+
+/* A transformer of tokens whose output is tied to its embedding, with an answer at each step and
+ * one. */
+static const fl_layer tied[] = {
+    {.kind = FL_EMBED, .out = 4},
+    {.kind = FL_SCALE},
+    {.kind = FL_WAVES},
+    {.kind = FL_DENSE, .out = 12},
+    {.kind = FL_ATTENTION, .heads = 2, .causal = true},
+    {.kind = FL_DENSE, .out = 4},
+    {.kind = FL_ADD, .skip = -4},
+    {.kind = FL_LAYER_NORM},
+    {.kind = FL_SCALE, .factor = -0.5},
+    {.kind = FL_DENSE, .tie = -9},
+};
+
+static const fl_layer one_answer[] = {
+    {.kind = FL_EMBED, .out = 4},
+    {.kind = FL_DENSE, .out = 12},
+    {.kind = FL_ATTENTION, .heads = 1},
+    {.kind = FL_LAST},
+    {.kind = FL_LAYER_NORM},
+    {.kind = FL_DENSE, .tie = -5},
+};
+
+enum { CLASSES = 4, EXAMPLES = 64, ANSWERS = 6 };
+
 static const struct net {
   const char *name;
   const fl_layer *layer;
@@ -118,9 +158,10 @@ static const struct net {
     {"one answer", of_tokens, FL_COUNT(of_tokens), {1, 1, 1, 5}, 7, 0},
     {"of_values", of_values, FL_COUNT(of_values), {3, 1, 1, 4}, 0, 0},
     {"of_series", of_series, FL_COUNT(of_series), {2, 1, 1, 6}, 0, 0},
+    {"both_ways", both_ways, FL_COUNT(both_ways), {3, 1, 1, 5}, 0, 5},
+    {"tied", tied, FL_COUNT(tied), {1, 1, 1, 6}, CLASSES, 6},
+    {"tied, one answer", one_answer, FL_COUNT(one_answer), {1, 1, 1, 3}, CLASSES, 0},
 };
-
-enum { CLASSES = 4, EXAMPLES = 64, ANSWERS = 5 };
 
 /* Examples that any net here can read: values or tokens of no meaning and labels that go round,
  * some of which do not count where there are several. */

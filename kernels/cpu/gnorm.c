@@ -203,7 +203,7 @@ fl_status fl_cpu_gnorm_bwd_weights(fl_dev *d, fl_batch b, fl_image s, int groups
   for (int c = 0; c < b.C; c++) {
     double factor = fl_coef_at(scale, c);
     memset(weight, 0, 2 * (size_t)s.channels * sizeof *weight);
-    for (int64_t row = 0; row < fl_rows_used(b, c); row++) {
+    for (int64_t row = 0; row < b.rows[c]; row++) {
       const float *keep = fl_lane(stat, c) + row * groups * 2;
       image_sums(&f, fl_lane(x, c) + row * f.image, keep, fl_lane(dy, c) + row * f.image, mean,
                  flow, product);

@@ -51,10 +51,11 @@ extern "C" const fl_ops fl_cuda_ops = {
     fl_cuda_gru_fwd,
     fl_cuda_gru_bwd,
     fl_cuda_last,
-    nullptr, // shift_fwd
-    nullptr, // shift_bwd_weights
-    nullptr, // attend_fwd
-    nullptr, // attend_bwd
+    fl_cuda_shift_fwd,
+    fl_cuda_shift_bwd_weights,
+    fl_cuda_waves,
+    fl_cuda_attend_fwd,
+    fl_cuda_attend_bwd,
     fl_cuda_xent,
     fl_cuda_regress,
     fl_cuda_step,

@@ -76,6 +76,14 @@ fl_status fl_ref_depthwise_bwd_data(fl_dev *d, fl_batch b, const fl_window *s, f
 fl_status fl_ref_depthwise_bwd_weights(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x,
                                        fl_cspan dy, fl_coef scale, fl_span gw, fl_span gbias);
 fl_status fl_ref_columns(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y);
+fl_status fl_ref_shift_fwd(fl_dev *d, fl_batch b, int64_t n, fl_cspan x, fl_cspan w, fl_span y);
+fl_status fl_ref_shift_bwd_weights(fl_dev *d, fl_batch b, int64_t n, fl_cspan dy, fl_coef scale,
+                                   fl_span gw);
+fl_status fl_ref_waves(fl_dev *d, fl_batch b, int T, int F, fl_cspan x, fl_span y);
+fl_status fl_ref_attend_fwd(fl_dev *d, fl_batch b, int T, int F, int heads, bool causal, fl_cspan x,
+                            fl_span y, fl_span keep);
+fl_status fl_ref_attend_bwd(fl_dev *d, fl_batch b, int T, int F, int heads, bool causal, fl_cspan x,
+                            fl_cspan keep, fl_cspan dy, fl_span dx);
 
 fl_status fl_ref_xent(fl_dev *d, fl_batch b, int K, fl_coef norm, const int32_t *label, fl_cspan z,
                       fl_span dz, double *loss, int64_t *hit);

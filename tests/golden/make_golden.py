@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import make_rounds
+import make_sequences
 from tensors import write
 
 
@@ -321,6 +322,7 @@ def main():
     dump("lstm", lstm(7, 3, 5, 4, True), (6, 1), 4, 7, tokens=7)
     dump("gru", gru(3, 5, 2), (6, 3), 5, 2, "mse")
     dump_windows()
+    make_sequences.main()
 
 
 main()
