@@ -50,7 +50,8 @@ static fl_status give_role(reader *r, const char *list, const char *what, role r
   fl_status status = FEDLANE_OK;
   for (int i = 0; i < n && status == FEDLANE_OK; i++) {
     struct column *c = &r->column[column[i]];
-    if (c->role == UNUSED || c->role == NUMBER)
+    bool chosen = c->role == NUMBER && *r->args->columns && role != CATEGORY;
+    if (c->role == UNUSED || (c->role == NUMBER && !chosen))
       c->role = role;
     else
       status = fl_fail(FEDLANE_USAGE, "%s names column %d, which is named for another use too",
