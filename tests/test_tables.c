@@ -335,6 +335,27 @@ static void csv_refuses(void) {
   fl_dataset_close(&d);
 }
 
+/* Files that are bad as a whole; a client without rows is none. */
+static void csv_leaves_out_files(void) {
+  const char *folder = fl_test_folder(), *bad[] = {"", "b,a\n0,1\n", "a,b\n", "a,b\nx,0\n"};
+  const char *word[] = {"empty", "another place", "no good row", "'x' is not a number"};
+  fl_args args = args_of("csv");
+  write_text(folder, "1.csv", "a,b\n1,0\n");
+  write_text(folder, "3.csv", "a,b\n3,1\n");
+  for (int i = 0; i < 4; i++) {
+    write_text(folder, "2.csv", bad[i]);
+    refuse("csv", folder, &args, FEDLANE_DATA, "2.csv", word[i]);
+    fl_dataset d = load_rest("csv", folder, &args);
+    CU_ASSERT(d.n_train == 2 && d.n_client == 2 && d.client[1] == 1);
+    CU_ASSERT_EQUAL(d.skipped, i < 3 ? 1 : 2);
+    fl_dataset_close(&d);
+  }
+  write_text(folder, "1.csv", "a,a\n1,0\n");
+  fl_dataset d = load_rest("csv", folder, &args);
+  CU_ASSERT(d.n_train == 1 && !d.client && d.skipped == 3);
+  fl_dataset_close(&d);
+}
+
 /* Rows, label counts and missing values of each hospital are those of its SOURCE.md. */
 static void csv_reads_hospitals(void) {
   const char *folder = fl_test_data("heart-disease");
@@ -669,6 +690,7 @@ static const fl_test tests[] = {
     {"csv reads targets", csv_reads_targets},
     {"csv tests with another file", csv_tests_with_another_file},
     {"csv refuses", csv_refuses},
+    {"csv leaves out files", csv_leaves_out_files},
     {"csv reads hospitals", csv_reads_hospitals},
     {"cmapss makes windows", cmapss_makes_windows},
     {"cmapss has options", cmapss_has_options},

@@ -130,6 +130,18 @@ static void text_without_speakers(void) {
   expect_tokens(&d, 1, (int[]){8, 4, 5, 6}, (int[]){4, 5, 6, 9});
   expect_tokens(&d, 3, (int[]){8, 7, 7, 9}, (int[]){7, 7, 9, -1});
   fl_dataset_close(&d);
+  char folder[512];
+  snprintf(folder, sizeof folder, "%s", fl_test_folder());
+  write_file(folder, "zero.txt", "a\0 b\0\0c", 8);
+  fl_args words = play_args(4, 0);
+  fl_args_set(&words, "speakers", 0);
+  fl_args_set(&words, "clients", 1);
+  fl_args_set(&words, "unit", 1);
+  char zero[600];
+  snprintf(zero, sizeof zero, "%s/zero.txt", folder);
+  d = load_good("text", zero, &words);
+  expect_tokens(&d, 0, (int[]){5, 1, 2, 3}, (int[]){1, 2, 3, 6});
+  fl_dataset_close(&d);
   fl_args_set(&args, "clients", 6);
   refuse("text", path, &args, FEDLANE_DATA, "book.txt", "10 bytes are too few for 6 clients");
 }
