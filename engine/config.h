@@ -34,6 +34,7 @@ typedef struct fl_data_args {
   int64_t crop;  /* random crop padding */
   bool flip;
   double hold_out; /* share of each client's examples kept for per-client evaluation */
+  const char *cache; /* folder of data sets that have been read; "": none */
 } fl_data_args;
 
 enum {

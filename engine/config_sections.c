@@ -88,6 +88,12 @@ static const fl_param data[] = {
      .hi = 1,
      .flags = FL_HI_OPEN,
      .help = "share of each client's examples kept for its own evaluation"},
+    {.name = "cache",
+     .type = FL_TEXT,
+     .offset = offsetof(fl_data_args, cache),
+     .text = "",
+     .flags = FL_FREE,
+     .help = "folder that keeps the decoded data for the next time; empty: none"},
 };
 
 static const fl_param split[] = {

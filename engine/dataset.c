@@ -1,6 +1,8 @@
 #include "dataset.h"
 
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -48,9 +50,32 @@ void fl_dataset_close(fl_dataset *d) {
   }
   free(d->counted);
   free(d->unit);
+  free(d->notice);
   free(d->shift);
   free(d->scale);
   memset(d, 0, sizeof *d);
+}
+
+enum { NOTES_MOST = 20, NOTE_LENGTH = 1024 };
+
+fl_status fl_dataset_note(fl_dataset *d, const char *format, ...) {
+  char note[NOTE_LENGTH];
+  va_list values;
+  va_start(values, format);
+  vsnprintf(note, sizeof note, format, values);
+  va_end(values);
+  int lines = 0;
+  size_t used = d->notice ? strlen(d->notice) : 0;
+  for (size_t i = 0; i < used; i++) lines += d->notice[i] == '\n';
+  if (lines > NOTES_MOST) return FEDLANE_OK;
+  if (lines == NOTES_MOST) snprintf(note, sizeof note, "and more of which nothing is said here");
+  for (char *c = note; *c; c++)
+    if (*c == '\n') *c = ' ';
+  char *grown = realloc(d->notice, used + strlen(note) + 2);
+  if (!grown) return fl_fail(FEDLANE_MEMORY, "no memory for notices of the data");
+  d->notice = grown;
+  sprintf(grown + used, "%s\n", note);
+  return FEDLANE_OK;
 }
 
 fl_status fl_image_from_sizes(const char *file, const char *what, int n_dim, const int64_t *size,

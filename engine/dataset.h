@@ -23,6 +23,7 @@ typedef struct fl_dataset {
   int32_t n_client;
   float *shift, *scale; /* [channels]: what gather applies; set by fl_dataset_normalise */
   int64_t skipped;      /* bad rows and files that were left out */
+  char *notice;         /* what a user should know of the reading, a line each; NULL: nothing */
   void *map;            /* a mapped file that x and the others lie in, of map_bytes; NULL: none */
   size_t map_bytes;
 } fl_dataset;
@@ -32,6 +33,9 @@ typedef struct fl_dataset {
  * MEMORY. */
 fl_status fl_dataset_alloc(fl_dataset *d);
 void fl_dataset_close(fl_dataset *d); /* frees the members and zeroes *d; accepts a zeroed one */
+/* Adds a line to the notice (printf form); after twenty, one says that there were more.
+ * Errors: MEMORY. */
+fl_status fl_dataset_note(fl_dataset *d, const char *format, ...) FL_PRINTF(2, 3);
 
 enum { FL_SPLIT_NONE, FL_SPLIT_CLIENT, FL_SPLIT_EXAMPLE, FL_SPLIT_TIME };
 /* What the central test is to be made of. */
@@ -97,7 +101,15 @@ typedef struct fl_format {
    * Errors: DATA or IO with file and offending value. *out is zeroed on entry and need not be
    * cleaned up by load on failure. The data depend on neither threads nor the folder's order. */
   fl_status (*load)(const fl_load *how, const void *args, fl_dataset *out);
+  bool seedless; /* what it reads does not depend on the seed */
 } fl_format;
+
+/* dataset_cache.c: format->load through a folder of data sets that have been read before; an empty
+ * name: none. A set is found again by its format, the parameters, the seed where it matters, and
+ * the names, sizes and times of change of the source's files. It is mapped, and checked whole
+ * against a sum; what does not fit is read anew, with a notice. Errors: as load. */
+fl_status fl_dataset_load(const fl_load *how, const fl_format *format, const void *args,
+                          const char *cache, fl_dataset *out);
 
 /* Who owns which training example. Client i owns index[offset[i] .. offset[i+1]-1]. */
 typedef struct fl_population {

@@ -150,6 +150,14 @@ static void describe_implicit(const fedlane_run *run, page *p) {
   }
 }
 
+/* What was left out, and what else a user should know of the data. */
+static void describe_reading(const fedlane_run *run, page *p) {
+  if (run->data.skipped > 0)
+    line(p, "left out    %lld bad rows or files\n", (long long)run->data.skipped);
+  for (const char *at = run->data.notice; at && *at; at += strcspn(at, "\n") + 1)
+    line(p, "notice      %.*s\n", (int)strcspn(at, "\n"), at);
+}
+
 fl_status fl_run_describe(fedlane_run *run, char *text, size_t size) {
   const fl_plan *plan = &run->plan;
   const char *host = run->devices.ops->host ? "thread" : "device";
@@ -162,6 +170,7 @@ fl_status fl_run_describe(fedlane_run *run, char *text, size_t size) {
   double data = (double)plan->data * copies;
   double global = model * (1 + run->algorithm->n_broadcast) * (copies - 1);
   FL_TRY(describe_work(run, &p));
+  describe_reading(run, &p);
   line(&p, "device      %s, %d %s%s, %d lane%s seated on each, %d a call\n",
        run->devices.ops->record.name, run->n_station, host, run->n_station == 1 ? "" : "s",
        plan->width, plan->width == 1 ? "" : "s", plan->together);

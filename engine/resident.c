@@ -66,6 +66,7 @@ fl_status fl_resident_ask(fedlane_run *run) {
   if (!run->schedule.fused)
     return fl_fail(FEDLANE_UNSUPPORTED,
                    "momentum, clipping and steps from all examples need a gradient's buffer");
+  if (run->data.counted) return fl_fail(FEDLANE_UNSUPPORTED, "some labels do not count");
   fl_tape *tape = malloc(sizeof *tape);
   pretence *p = calloc(1, sizeof *p);
   fl_status status = FEDLANE_OK;

@@ -19,7 +19,7 @@ fl_status fl_data_open(const fl_config *c, fl_dataset *data, fl_population *peop
       .seed = seed,
       .threads = c->general.threads > 0 ? (int)c->general.threads : omp_get_max_threads(),
       .skip_bad = c->data.on_bad == FL_BAD_SKIP};
-  FL_TRY(format->load(&how, c->format.args, data));
+  FL_TRY(fl_dataset_load(&how, format, c->format.args, c->data.cache, data));
   FL_TRY(fl_dataset_split(data, &c->split, seed));
   if (data->label) FL_TRY(fl_dataset_count_labels(data));
   FL_TRY(fl_dataset_normalise(data, (fl_normalise)c->data.normalise));

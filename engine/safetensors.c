@@ -233,6 +233,21 @@ void fl_st_close(fl_st_file **file) {
   *file = NULL;
 }
 
+fl_status fl_st_release(fl_st_file **file, void **map, size_t *bytes) {
+  fl_st_file *f = *file;
+  void *at = (void *)(uintptr_t)f->map;
+  fl_status status = FEDLANE_OK;
+  if (mprotect(at, (size_t)f->size, PROT_READ | PROT_WRITE) != 0) {
+    status = fl_fail(FEDLANE_IO, "cannot map %s: %s", f->path, strerror(errno));
+  } else {
+    *map = at;
+    *bytes = (size_t)f->size;
+    f->map = NULL;
+  }
+  fl_st_close(file);
+  return status;
+}
+
 int fl_st_count(const fl_st_file *file) { return file->n; }
 
 const fl_st_tensor *fl_st_at(const fl_st_file *file, int i) { return &file->tensor[i]; }

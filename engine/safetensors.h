@@ -4,6 +4,8 @@
 #ifndef FL_SAFETENSORS_H
 #define FL_SAFETENSORS_H
 
+#include <stddef.h>
+
 #include "status.h"
 
 typedef enum fl_dtype {
@@ -36,6 +38,9 @@ typedef struct fl_st_file fl_st_file;
  * without holes or overlap, and inside the file. Errors: IO (cannot open), DATA (file, reason). */
 fl_status fl_st_open(const char *path, fl_st_file **out);
 void fl_st_close(fl_st_file **file);
+/* Closes the file but hands its mapping over, which may now be written to; nothing of that reaches
+ * the file. munmap it. Tensors' data stay where they were. Errors: IO; the file is closed. */
+fl_status fl_st_release(fl_st_file **file, void **map, size_t *bytes);
 int fl_st_count(const fl_st_file *file);
 const fl_st_tensor *fl_st_at(const fl_st_file *file, int i);              /* in order of offset */
 const fl_st_tensor *fl_st_find(const fl_st_file *file, const char *name); /* NULL: not there */

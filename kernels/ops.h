@@ -13,10 +13,10 @@
  *    so an op may process or skip them, but sums over rows must not be changed by them.
  *  - Image activations ([B] images of channels x height x width) are kept in an order that is the
  *    backend's own business, without padding: B * channels*height*width floats, image after image.
- *    Only gather, conv, pool, gnorm and flatten look inside; flatten turns an image into features
- *    in channel-height-width order and back. An image of one channel is in height-width order
- *    always, so that it is features already. Weights are in PyTorch's layout always: convolution
- *    [O, I, kernel, kernel], dense [O, I].
+ *    Only gather, conv, pool, gnorm, flatten, depthwise and columns look inside; flatten turns an
+ *    image into features in channel-height-width order and back. An image of one channel is in
+ *    height-width order always, so that it is features already. Weights are in PyTorch's layout
+ *    always: convolution [O, I, kernel, kernel], a flat one [O, I, kernel], dense [O, I].
  *  - A sequence of T steps of F features is kept as rows, [B, T, F], the steps of an example one
  *    after another. An op that treats steps alike is called with a batch of B*T rows, a lane's
  *    first rows[c]*T of them live.
@@ -269,23 +269,23 @@ typedef struct fl_ops {
   fl_status (*embed_bwd_weights)(fl_dev *d, fl_batch b, int V, int F, fl_cspan x, fl_cspan dy,
                                  fl_coef scale, fl_span gw);
   /* LSTM (doi 10.1162/neco.1997.9.8.1735, with forget gates) over the T steps of B examples, from
-   * states of zero. g [B,T,4H]: what the input adds to the gates, bias included, in PyTorch's order
-   * input, forget, cell, output; w [4H,H]: from the outputs of the step before. y [B,T,H].
-   * keep, for the way back, three blocks one after another: the gates [B,T,4H] and the cells
-   * [B,T,H] of each step, and the outputs of the step before it [B,T,H]; at NULL: not wanted. */
-  fl_status (*lstm_fwd)(fl_dev *d, fl_batch b, int T, int H, fl_cspan g, fl_cspan w, fl_span y,
-                        fl_span keep);
-  /* dg [B,T,4H] from dy [B,T,H]; zeros in dead rows. */
-  fl_status (*lstm_bwd)(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cspan keep, fl_cspan dy,
-                        fl_span dg);
-  /* GRU as in PyTorch: reset, update and new gate; new = tanh(g_n + reset * (w_n h + bias_n)).
-   * g [B,T,3H], w [3H,H], bias [3H], y [B,T,H]. keep, three blocks: the gates [B,T,3H], w_n h +
-   * bias_n [B,T,H], and the outputs of the step before [B,T,H]. */
-  fl_status (*gru_fwd)(fl_dev *d, fl_batch b, int T, int H, fl_cspan g, fl_cspan w, fl_cspan bias,
-                       fl_span y, fl_span keep);
-  /* dg [B,T,3H]: gradients of g; dh [B,T,3H]: of w h + bias. */
-  fl_status (*gru_bwd)(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cspan keep, fl_cspan dy,
-                       fl_span dg, fl_span dh);
+   * states of zero. w [4H,H]: from the outputs of the step before. y [B,T,H]. keep, for the way
+   * back, three blocks one after another: the gates [B,T,4H] in PyTorch's order input, forget,
+   * cell, output, which hold before what the input adds to them, bias included; the cells [B,T,H];
+   * and the outputs of the step before [B,T,H]. */
+  fl_status (*lstm_fwd)(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_span y, fl_span keep);
+  /* From dy [B,T,H], the gates in keep become the gradients of what the input added, zeros in dead
+   * rows. */
+  fl_status (*lstm_bwd)(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cspan dy, fl_span keep);
+  /* GRU as in PyTorch: gates reset, update and new; new = tanh(g_n + reset * (w_n h + bias_n)), g
+   * what the input adds. w [3H,H], bias [3H], y [B,T,H]. keep, four blocks: the gates [B,T,3H],
+   * before: g; w_n h + bias_n [B,T,H]; the outputs of the step before [B,T,H]; and for the way
+   * back [B,T,3H]. */
+  fl_status (*gru_fwd)(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cspan bias, fl_span y,
+                       fl_span keep);
+  /* The gates in keep become the gradients of g, and the fourth block those of w h + bias; zeros in
+   * dead rows. */
+  fl_status (*gru_bwd)(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cspan dy, fl_span keep);
   /* y[B,F] = the last step of x [B,T,F]; back: the inverse, zeros at the other steps. */
   fl_status (*last)(fl_dev *d, fl_batch b, int T, int F, bool back, fl_cspan x, fl_span y);
   /* y[n] = x[n] + w[n] in each row, in place allowed. */

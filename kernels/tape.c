@@ -32,6 +32,8 @@ static fl_status gather(fl_dev *d, fl_batch b, const fl_source *source, const in
                         int64_t index_stride, const fl_draw *draw, fl_span x, int32_t *label,
                         fl_span target) {
   fl_tape *t = &d->tape;
+  if (source->image.steps > 0 || source->n_label > 1)
+    return fl_fail(FEDLANE_UNSUPPORTED, "the data are sequences");
   t->B = b.B;
   t->seed = draw->seed;
   t->round = draw->round;
@@ -126,15 +128,56 @@ static fl_status pool_relu_bwd(fl_dev *d, fl_batch b, const fl_window *pool, fl_
   return keep(d, &c);
 }
 
-static fl_status no_norm(void) {
-  return fl_fail(FEDLANE_UNSUPPORTED, "the model has group normalisation");
+/* What the layers answer that no backend keeps resident. Their ways back are never asked. */
+static fl_status refuse(const char *layer) {
+  return fl_fail(FEDLANE_UNSUPPORTED, "the model has %s", layer);
 }
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
 
 static fl_status gnorm_fwd(fl_dev *d, fl_batch b, fl_image s, int groups, fl_cspan x, fl_cspan w,
                            fl_cspan bias, fl_span y, fl_span stat) {
-  (void)d, (void)b, (void)s, (void)groups, (void)x, (void)w, (void)bias, (void)y, (void)stat;
-  return no_norm();
+  return refuse("group normalisation");
 }
+
+static fl_status depthwise_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x, fl_cspan w,
+                               fl_cspan bias, fl_span y) {
+  return refuse("depthwise convolutions");
+}
+
+static fl_status columns(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y) {
+  return refuse("sequences made of images");
+}
+
+static fl_status embed_fwd(fl_dev *d, fl_batch b, int V, int F, fl_cspan x, fl_cspan w, fl_span y) {
+  return refuse("an embedding");
+}
+
+static fl_status lstm_fwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_span y,
+                          fl_span keep) {
+  return refuse("recurrent layers");
+}
+
+static fl_status gru_fwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cspan bias, fl_span y,
+                         fl_span keep) {
+  return refuse("recurrent layers");
+}
+
+static fl_status last(fl_dev *d, fl_batch b, int T, int F, bool back, fl_cspan x, fl_span y) {
+  return refuse("sequences");
+}
+
+static fl_status shift_fwd(fl_dev *d, fl_batch b, int64_t n, fl_cspan x, fl_cspan w, fl_span y) {
+  return refuse("learnt positions");
+}
+
+static fl_status attend_fwd(fl_dev *d, fl_batch b, int T, int F, int heads, bool causal, fl_cspan x,
+                            fl_span y, fl_span keep) {
+  return refuse("attention");
+}
+
+#pragma GCC diagnostic pop
 
 static fl_status act_fwd(fl_dev *d, fl_batch b, fl_act kind, int64_t n, fl_cspan x, fl_span y) {
   (void)b;
@@ -206,6 +249,14 @@ const fl_ops fl_tape_ops = {
     .pool_fwd = pool_fwd,
     .pool_bwd = pool_bwd,
     .gnorm_fwd = gnorm_fwd,
+    .depthwise_fwd = depthwise_fwd,
+    .columns = columns,
+    .embed_fwd = embed_fwd,
+    .lstm_fwd = lstm_fwd,
+    .gru_fwd = gru_fwd,
+    .last = last,
+    .shift_fwd = shift_fwd,
+    .attend_fwd = attend_fwd,
     .act_fwd = act_fwd,
     .act_bwd = act_bwd,
     .dropout = dropout,

@@ -68,7 +68,7 @@ struct fl_tape {
 };
 
 /* The slots that a local step may use. Errors: UNSUPPORTED, with the reason, for what a tape cannot
- * hold: group normalisation, factors that differ by lane, more than FL_CALLS_MAX calls. */
+ * hold: sequences, most kinds of layers, factors that differ by lane, more than FL_CALLS_MAX calls. */
 extern const fl_ops fl_tape_ops;
 
 /* The tape as the device of these slots; it must outlive them. Empties it. */

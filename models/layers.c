@@ -13,6 +13,16 @@ static const fl_record *const kinds[FL_KIND_COUNT] = {
     [FL_FLATTEN] = &fl_layer_flatten.record,
     [FL_GROUP_NORM] = &fl_layer_group_norm.record,
     [FL_ADD] = &fl_layer_add.record,
+    [FL_EMBED] = &fl_layer_embed.record,
+    [FL_LSTM] = &fl_layer_lstm.record,
+    [FL_GRU] = &fl_layer_gru.record,
+    [FL_LAST] = &fl_layer_last.record,
+    [FL_CONV1D] = &fl_layer_conv1d.record,
+    [FL_MAX_POOL1D] = &fl_layer_max_pool1d.record,
+    [FL_AVG_POOL1D] = &fl_layer_avg_pool1d.record,
+    [FL_DEPTHWISE] = &fl_layer_depthwise.record,
+    [FL_AS_IMAGE] = &fl_layer_as_image.record,
+    [FL_AS_SEQUENCE] = &fl_layer_as_sequence.record,
 };
 
 const fl_catalogue fl_layer_kinds = {
@@ -30,15 +40,21 @@ const char *fl_shape_same(fl_node *node, fl_image skip) {
 
 const char *fl_shape_window(fl_node *node, int channels) {
   const fl_layer *l = &node->layer;
-  int64_t height = (int64_t)node->in.height + 2 * (int64_t)l->pad - l->kernel;
-  if (node->in.steps > 0) return "it takes images, and this is a sequence";
-  int64_t width = (int64_t)node->in.width + 2 * (int64_t)l->pad - l->kernel;
+  bool flat = l->kind == FL_CONV1D || l->kind == FL_MAX_POOL1D || l->kind == FL_AVG_POOL1D;
+  fl_window w = {.in = node->in, .kernel = l->kernel, .stride = l->stride, .pad = l->pad};
+  w.flat = flat;
+  int64_t height = w.in.height + 2 * (int64_t)fl_window_pad_h(&w) - fl_window_kernel_h(&w);
+  int64_t width = w.in.width + 2 * (int64_t)w.pad - w.kernel;
+  if (w.in.steps > 0 && flat) return "it takes images, so put `as_image` before it";
+  if (w.in.steps > 0) return "it takes images, and this is a sequence";
+  if (flat && w.in.height != 1) return "it takes images of height 1";
   if (l->pad >= l->kernel) return "its padding must be less than its kernel";
   if (height < 0 || width < 0) return "its window is larger than the padded image";
-  node->out.channels = channels;
-  node->out.height = (int)(height / l->stride) + 1;
-  node->out.width = (int)(width / l->stride) + 1;
-  node->window = (fl_window){node->in, node->out, l->kernel, l->stride, l->pad};
+  w.out.channels = channels;
+  w.out.height = (int)(height / fl_window_stride_h(&w)) + 1;
+  w.out.width = (int)(width / w.stride) + 1;
+  node->out = w.out;
+  node->window = w;
   return NULL;
 }
 

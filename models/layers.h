@@ -27,7 +27,7 @@ typedef struct fl_node {
   int x, skip;            /* the values it reads; skip -1: only one */
   fl_image in, out;       /* features are {n, 1, 1} */
   const fl_model *model;  /* whose it is */
-  fl_window window;       /* conv and pool: in, out, kernel, stride and pad again */
+  fl_window window;       /* conv, depthwise and pool: in, out, kernel, stride and pad again */
   int tensor, n_tensor;   /* its tensors: the first one's number and how many */
   int64_t n_stat;         /* floats a row that forward keeps for backward (group norm) */
   bool dx, dskip;         /* a layer before needs the gradient of x, of skip */
@@ -70,6 +70,8 @@ struct fl_kind_record {
   bool (*tensor)(const fl_node *node, int i, fl_tensor *out); /* NULL: no tensors */
   double (*flop)(const fl_node *node); /* of one pass of one example; NULL: not counted */
   fl_status (*forward)(const fl_pass *p);
+  /* What both halves of the way back build on, before any weight changes; NULL: nothing. */
+  fl_status (*back_first)(const fl_pass *p);
   fl_status (*back_data)(const fl_pass *p);    /* writes dx; NULL: dx is dy for every input */
   fl_status (*back_weights)(const fl_pass *p); /* adds to gw and gbias; NULL: no tensors */
   fl_status (*back)(const fl_pass *p);         /* both, where that is faster; NULL: it is not */
@@ -77,7 +79,9 @@ struct fl_kind_record {
 
 extern const fl_kind_record fl_layer_conv, fl_layer_dense, fl_layer_max_pool, fl_layer_avg_pool,
     fl_layer_relu, fl_layer_tanh, fl_layer_sigmoid, fl_layer_gelu, fl_layer_dropout,
-    fl_layer_flatten, fl_layer_group_norm, fl_layer_add;
+    fl_layer_flatten, fl_layer_group_norm, fl_layer_add, fl_layer_embed, fl_layer_lstm,
+    fl_layer_gru, fl_layer_last, fl_layer_conv1d, fl_layer_max_pool1d, fl_layer_avg_pool1d,
+    fl_layer_depthwise, fl_layer_as_image, fl_layer_as_sequence;
 
 enum { FL_LAYER_OUT_MAX = 1 << 20, FL_LAYER_WINDOW_MAX = 1024 };
 
@@ -108,7 +112,7 @@ struct fl_model {
   int n_layer;
   fl_node *node;
   fl_tensor *tensor;
-  fl_model_info info; /* known to shape(): input, tokens, steps and n_output */
+  fl_model_info info; /* known to shape(): all of the ends */
   fl_layout train, eval;
   fl_history_layout history;
   int n_part;
@@ -153,9 +157,41 @@ fl_status fl_implicit_weights(const fl_model *model, const fl_history *h, const 
     .help = "input: 0 the layer before, -k the output of the k-th layer back",                  \
   }
 
+/* The parameters of a window of filters, told of its side and its padding, and the common ones. */
+#define FL_LAYER_FILTER_PARAMS(side, around)  \
+  {.name = "kernel",                          \
+   .type = FL_INT32,                          \
+   .offset = offsetof(fl_layer, kernel),      \
+   .lo = 1,                                   \
+   .hi = FL_LAYER_WINDOW_MAX,                 \
+   .flags = FL_REQUIRED,                      \
+   .unit = "pixels",                          \
+   .help = side},                             \
+      {.name = "stride",                      \
+       .type = FL_INT32,                      \
+       .offset = offsetof(fl_layer, stride),  \
+       .dflt = 1,                             \
+       .lo = 1,                               \
+       .hi = FL_LAYER_WINDOW_MAX,             \
+       .unit = "pixels",                      \
+       .help = "step of the window"},         \
+      {.name = "pad",                         \
+       .type = FL_INT32,                      \
+       .offset = offsetof(fl_layer, pad),     \
+       .lo = 0,                               \
+       .hi = FL_LAYER_WINDOW_MAX - 1,         \
+       .unit = "pixels",                      \
+       .help = around},                       \
+      {.name = "no_bias",                     \
+       .type = FL_BOOL,                       \
+       .offset = offsetof(fl_layer, no_bias), \
+       .help = "leave the bias out"},         \
+      FL_LAYER_COMMON_PARAMS
+
 /* Shapes and windows shared by kinds. */
 const char *fl_shape_same(fl_node *node, fl_image skip);
-/* Sets node->window and node->out for `channels` outputs from layer.kernel, stride and pad. */
+/* Sets node->window and node->out for `channels` outputs from layer.kernel, stride and pad; flat
+ * for the layers that move along the width alone. */
 const char *fl_shape_window(fl_node *node, int channels);
 /* y = x over the whole batch; nothing when they are one buffer. */
 fl_status fl_pass_copy(const fl_pass *p);

@@ -237,6 +237,7 @@ fl_status fl_model_build(const char *name, int n_layer, const fl_layer *layer, f
   m->info.input = ends->input;
   m->info.tokens = ends->tokens;
   m->info.steps = ends->input.steps;
+  m->info.answer_steps = ends->steps;
   m->info.n_output = ends->n_output;
   fl_status status = fill_in(name, layer, ends->steps, m);
   if (status == FEDLANE_OK)

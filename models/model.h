@@ -25,6 +25,16 @@ typedef enum fl_kind {
   FL_FLATTEN,
   FL_GROUP_NORM,
   FL_ADD, /* residual: adds the output of layer `skip` */
+  FL_EMBED,
+  FL_LSTM,
+  FL_GRU,
+  FL_LAST,   /* the last step of a sequence, unless an answer is wanted at each */
+  FL_CONV1D, /* conv and pool of images of height 1, along the width */
+  FL_MAX_POOL1D,
+  FL_AVG_POOL1D, /* kernel 0: the whole width */
+  FL_DEPTHWISE,  /* a convolution of each channel alone */
+  FL_AS_IMAGE,   /* a sequence as an image, its steps side by side */
+  FL_AS_SEQUENCE,
   FL_KIND_COUNT
 } fl_kind;
 
@@ -32,7 +42,7 @@ typedef enum fl_kind {
 typedef struct fl_layer {
   fl_kind kind;
   const char *name; /* PyTorch's module name; NULL: its place in the list, as in nn.Sequential */
-  int out;          /* conv: channels; dense: features, 0 for the model's outputs */
+  int out;          /* conv: channels; else features, dense: 0 for the model's outputs */
   int kernel;       /* conv, pool: window; avg_pool 0: the whole image */
   int stride;       /* conv: 0 means 1; pool: 0 means kernel */
   int pad;
@@ -98,6 +108,7 @@ typedef struct fl_model_info {
   int n_tensor, n_output;
   fl_image input;
   int tokens, steps; /* of the input: how many tokens there are, and steps; 0: no sequence */
+  int answer_steps;  /* > 0: outputs are wanted at each of so many steps */
   double flop;       /* multiply-adds counted as 2, forward, one example */
   double flop_train; /* forward and backward; the first layer has no data gradient */
   /* Bytes that training moves, counted, not measured. An example: each value that a layer writes to

@@ -42,6 +42,11 @@ static fl_cspan const_part(fl_cspan s, int64_t at) {
   return s;
 }
 
+/* Counts the live rows of sequences of so many steps. */
+static void count_steps(const fl_walk *of, int steps) {
+  for (int c = 0; steps > 0 && c < of->b.C; c++) of->step_rows[c] = of->b.rows[c] * steps;
+}
+
 /* What layer i sees, apart from where its gradients go. */
 static fl_pass pass_of(const walk *k, int i) {
   const fl_walk *of = k->of;
@@ -49,6 +54,7 @@ static fl_pass pass_of(const walk *k, int i) {
   const fl_tensor *t = &k->model->tensor[n->tensor];
   fl_pass p = {.ops = of->ops, .dev = of->dev, .node = n, .b = of->b, .drop = of->draw != NULL};
   p.steps = p.b;
+  count_steps(of, n->in.steps);
   if (n->in.steps > 0) p.steps = (fl_batch){of->b.C, of->b.B * n->in.steps, of->step_rows};
   if (p.drop) {
     p.draw = *of->draw;
@@ -75,11 +81,9 @@ static fl_status forward_block(const walk *k, fl_pass *p, bool train) {
                                fl_const(p->x), p->w, p->bias, value_at(k, n->block_end + 1), mask);
 }
 
-/* Counts the live rows of sequences, and checks the history. */
+/* Checks the history. */
 static fl_status begin(const fl_model *model, const fl_walk *of, bool train) {
   const fl_history *h = of->history;
-  for (int c = 0; model->info.steps > 0 && c < of->b.C; c++)
-    of->step_rows[c] = of->b.rows[c] * model->info.steps;
   if (!train || fl_model_history(model) == 0) return FEDLANE_OK;
   if (h && of->b.B == model->history.B && (h->piece + 1) * of->b.B <= model->history.rows)
     return FEDLANE_OK;
@@ -104,6 +108,7 @@ fl_status fl_model_forward(const fl_model *model, const fl_walk *of, bool train)
       FL_TRY(p.node->kind->forward(&p));
     }
   }
+  count_steps(of, model->node[model->n_layer - 1].out.steps);
   return FEDLANE_OK;
 }
 
@@ -178,6 +183,7 @@ fl_status fl_model_backward(const fl_model *model, const fl_walk *of, const fl_s
   for (int i = model->n_layer - 1; i >= 0; i--) {
     fl_pass p = pass_of(&k, i);
     p.dy = grad_at(&k, i + 1);
+    if (p.node->kind->back_first) FL_TRY(p.node->kind->back_first(&p));
     if (takes_both(p.node, sink)) {
       p.dx = grad_at(&k, p.node->x);
       aim(&k, &p, sink);

@@ -35,7 +35,7 @@ rig rig_open(const fl_ops *ops, fl_model *model, int C, int B) {
   r.g = rig_floats(C * r.about->P);
   r.act = rig_floats(C * r.act_stride);
   r.target = rig_floats((int64_t)C * B * r.about->n_output);
-  r.label = rig_floats((int64_t)C * B);
+  r.label = rig_floats((int64_t)C * B * (r.about->answer_steps > 0 ? r.about->answer_steps : 1));
   for (int c = 0; c < C; c++) {
     r.rows[c] = B;
     r.client[c] = (uint32_t)(7 + c);
@@ -84,6 +84,12 @@ void rig_forward(rig *r, bool train) {
   CU_ASSERT_EQUAL_FATAL(fl_model_forward(r->model, &walk, train), FEDLANE_OK);
 }
 
+/* A row for each answer. */
+static fl_batch rig_answers(const rig *r) {
+  if (r->about->answer_steps == 0) return rig_batch(r);
+  return (fl_batch){r->C, r->B * r->about->answer_steps, r->step_rows};
+}
+
 void rig_loss(rig *r) {
   float norm[RIG_LANES];
   fl_cspan z = fl_const(rig_act(r, fl_model_output_at(r->model, r->B)));
@@ -96,8 +102,8 @@ void rig_loss(rig *r) {
   fl_coef mean = {0, norm};
   fl_cspan target = {r->target, (int64_t)r->B * r->about->n_output};
   fl_status status = r->source.label
-                         ? r->ops->xent(r->dev, rig_batch(r), r->about->n_output, mean, r->label, z,
-                                        dz, r->loss, r->hit)
+                         ? r->ops->xent(r->dev, rig_answers(r), r->about->n_output, mean, r->label,
+                                        z, dz, r->loss, r->hit)
                          : r->ops->regress(r->dev, rig_batch(r), r->about->n_output, r->regression,
                                            r->delta, mean, target, z, dz, r->loss);
   CU_ASSERT_EQUAL_FATAL(status, FEDLANE_OK);

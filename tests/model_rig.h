@@ -26,7 +26,7 @@ typedef struct rig {
   bool drop;          /* dropout is active in training */
   float *w, *g, *act; /* [C, P], [C, P], [C, act_stride] */
   float *target;      /* [C, B, n_output] */
-  int32_t *label;     /* [C, B] */
+  int32_t *label;     /* [C, B, labels] */
   double loss[RIG_LANES];
   int64_t hit[RIG_LANES];
 } rig;
@@ -44,7 +44,8 @@ fl_span rig_w(const rig *r);
 fl_span rig_g(const rig *r);
 /* Gathers the examples and walks forward. The output is at fl_model_output_at. */
 void rig_forward(rig *r, bool train);
-/* Sums the loss of each lane's rows into r->loss and writes the gradient of their mean. */
+/* Sums the loss of each lane's rows into r->loss and writes the gradient of their mean; of rows
+ * with an answer a step, of the mean of their sums. */
 void rig_loss(rig *r);
 void rig_backward(rig *r, const fl_sink *sink);
 /* One training pass: the loss into r->loss, the gradient of the mean loss into r->g. */

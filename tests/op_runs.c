@@ -11,39 +11,41 @@ static void *zeros(int64_t n, size_t size) {
 }
 
 /* [C, n] integers below `bound`, drawn by lane so that any grouping draws the same; -1 in dead
- * rows. */
-static int32_t *integers(fl_rig *r, int64_t n, uint32_t bound) {
+ * rows, and in a share of the others. */
+static int32_t *integers(fl_rig *r, int64_t n, uint32_t bound, float share) {
   int32_t *host = zeros(r->C * n, sizeof *host);
   for (int c = 0; c < r->C; c++) {
     fl_key key = {1, FL_FOR_DATA, 0, r->client[c], 0, 0, 0};
     fl_rng rng = fl_rng_open(key);
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
       host[c * n + i] = i < r->rows[c] ? (int32_t)fl_rng_below(&rng, bound) : -1;
+      if (share > 0 && fl_rng_unit(&rng) < share) host[c * n + i] = -1;
+    }
   }
   int32_t *at = fl_rig_hold(r, host, r->C * n * (int64_t)sizeof *host);
   free(host);
   return at;
 }
 
-enum { EXAMPLES = 11, TARGETS = 3 };
+enum { EXAMPLES = 11, TARGETS = 3, LABELS = 6 };
 
 static fl_source make_source(fl_rig *r, const float *shift, const float *scale) {
   fl_source s = {.image = r->k->window.in,
                  .bytes = r->k->bytes,
-                 .n_label = 1,
+                 .n_label = r->k->O > 0 ? r->k->O : 1,
                  .shift = shift,
                  .scale = scale,
                  .crop = r->k->window.pad,
                  .flip = r->k->window.pad > 0};
   int64_t n = EXAMPLES * fl_image_size(s.image);
-  int32_t label[EXAMPLES];
+  int32_t label[EXAMPLES * LABELS];
   float *pixel = zeros(n, sizeof *pixel);
   uint8_t *byte = zeros(n, 1);
   fl_case_values(r->k, FL_IN_X, 0, n, pixel);
   for (int64_t i = 0; i < n; i++) byte[i] = (uint8_t)(100 * (pixel[i] + 1));
-  for (int i = 0; i < EXAMPLES; i++) label[i] = i * i % 10;
+  for (int i = 0; i < EXAMPLES * s.n_label; i++) label[i] = i * i % 10;
   s.x = s.bytes ? fl_rig_hold(r, byte, n) : fl_rig_hold(r, pixel, n * (int64_t)sizeof *pixel);
-  if (r->k->bytes) s.label = fl_rig_hold(r, label, sizeof label);
+  if (r->k->bytes) s.label = fl_rig_hold(r, label, EXAMPLES * s.n_label * (int64_t)sizeof *label);
   if (!r->k->bytes) {
     s.n_target = TARGETS;
     s.target = fl_rig_hold(r, pixel, EXAMPLES * TARGETS * (int64_t)sizeof(float));
@@ -53,29 +55,32 @@ static fl_source make_source(fl_rig *r, const float *shift, const float *scale) 
   return s;
 }
 
-static void keep_labels(fl_rig *r, const int32_t *label) {
+static void keep_labels(fl_rig *r, int n_label, const int32_t *label) {
   int32_t host[FL_CASE_LANES * 64];
   double twin[FL_CASE_LANES * 64];
-  int n = r->C * r->k->B;
+  int row = r->k->B * n_label, n = r->C * row;
   fl_rig_fetch(r, host, label, n * (int64_t)sizeof *host);
   for (int i = 0; i < n; i++) twin[i] = host[i];
-  fl_rig_keep_doubles(r, "label", fl_rig_hold(r, twin, n * (int64_t)sizeof *twin), r->k->B);
+  fl_rig_keep_doubles(r, "label", fl_rig_hold(r, twin, n * (int64_t)sizeof *twin), row);
 }
 
-/* Bytes are classified, floats are regression data. window.pad > 0: random crop and flip. */
+/* Bytes are classified, with O labels each, floats are regression data. window.pad > 0: random crop
+ * and flip. */
 fl_status fl_run_gather(fl_rig *r) {
   const float shift[3] = {10, -3, 0.5f}, scale[3] = {0.02f, 0.5f, -1};
   fl_source source = make_source(r, shift, scale);
   fl_shape images = fl_shape_images(source.image), targets = fl_shape_rows(TARGETS);
+  if (source.image.steps > 0) images = fl_shape_rows(fl_image_size(source.image));
   int B = r->k->B;
   bool together = r->share == FL_SHARED;
-  int32_t *index = integers(r, B, EXAMPLES);
+  int32_t *index = integers(r, B, EXAMPLES, 0);
   fl_span x = fl_rig_output(r, images), target = source.target ? fl_rig_output(r, targets) : none;
-  int32_t *label = source.label ? fl_rig_hold(r, NULL, r->C * B * (int64_t)sizeof *label) : NULL;
+  int64_t labels = r->C * B * (int64_t)source.n_label;
+  int32_t *label = source.label ? fl_rig_hold(r, NULL, labels * (int64_t)sizeof *label) : NULL;
   FL_TRY(r->ops->gather(r->dev, r->batch, &source, index, together ? 0 : B, &r->draw, x, label,
                         target));
   fl_rig_keep(r, "x", fl_const(x), images);
-  if (label) keep_labels(r, label);
+  if (label) keep_labels(r, source.n_label, label);
   if (target.at) fl_rig_keep(r, "target", fl_const(target), targets);
   return FEDLANE_OK;
 }
@@ -113,7 +118,7 @@ fl_status fl_run_xent(fl_rig *r) {
   fl_shape row = fl_shape_rows(K);
   fl_cspan z = fl_rig_input(r, FL_IN_X, row);
   fl_span dz = fl_rig_output(r, row);
-  int32_t *label = integers(r, r->k->B, (uint32_t)K);
+  int32_t *label = integers(r, r->k->B, (uint32_t)K, r->k->p);
   double *loss = before_losses(r);
   const int64_t before[FL_CASE_LANES] = {1, 1, 1, 1, 1, 1, 1};
   int64_t *hit = fl_rig_hold(r, before, r->C * (int64_t)sizeof *before);

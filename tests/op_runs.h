@@ -14,6 +14,12 @@ fl_status fl_run_gnorm(fl_rig *r);
 fl_status fl_run_act(fl_rig *r);
 fl_status fl_run_dropout(fl_rig *r);
 fl_status fl_run_flatten(fl_rig *r);
+fl_status fl_run_lstm(fl_rig *r); /* with the weights' gradients, as a layer has them */
+fl_status fl_run_gru(fl_rig *r);
+fl_status fl_run_embed(fl_rig *r);
+fl_status fl_run_last(fl_rig *r);
+fl_status fl_run_depthwise(fl_rig *r);
+fl_status fl_run_columns(fl_rig *r);
 fl_status fl_run_xent(fl_rig *r);
 fl_status fl_run_regress(fl_rig *r);
 fl_status fl_run_step(fl_rig *r);

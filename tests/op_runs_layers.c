@@ -24,7 +24,7 @@ fl_status fl_run_dense(fl_rig *r) {
 
 fl_status fl_run_conv(fl_rig *r) {
   fl_window s = fl_case_window(r->k);
-  int64_t n = (int64_t)s.in.channels * s.out.channels * s.kernel * s.kernel;
+  int64_t n = (int64_t)s.in.channels * s.out.channels * fl_window_kernel_h(&s) * s.kernel;
   fl_shape in = fl_shape_images(s.in), out = fl_shape_images(s.out);
   fl_shape weights = fl_shape_vector(n), biases = fl_shape_vector(s.out.channels);
   fl_cspan x = fl_rig_input(r, FL_IN_X, in), w = fl_rig_input(r, FL_IN_W, weights);
@@ -112,5 +112,39 @@ fl_status fl_run_flatten(fl_rig *r) {
   FL_TRY(r->ops->flatten(r->dev, r->batch, s, true, x, image));
   FL_TRY(r->ops->flatten(r->dev, r->batch, s, false, fl_const(image), y));
   fl_rig_keep(r, "y", fl_const(y), row);
+  return FEDLANE_OK;
+}
+
+fl_status fl_run_depthwise(fl_rig *r) {
+  fl_window s = fl_case_window(r->k);
+  int64_t n = (int64_t)s.in.channels * fl_window_kernel_h(&s) * s.kernel;
+  fl_shape in = fl_shape_images(s.in), out = fl_shape_images(s.out);
+  fl_shape weights = fl_shape_vector(n), biases = fl_shape_vector(s.in.channels);
+  fl_cspan x = fl_rig_input(r, FL_IN_X, in), w = fl_rig_input(r, FL_IN_W, weights);
+  fl_cspan bias = r->k->no_bias ? fl_const(none) : fl_rig_input(r, FL_IN_BIAS, biases);
+  fl_cspan dy = fl_rig_input(r, FL_IN_DY, out);
+  fl_span y = fl_rig_output(r, out), dx = fl_rig_output(r, in);
+  fl_span gw = fl_rig_sum(r, FL_IN_OLD, weights);
+  fl_span gbias = r->k->no_bias ? none : fl_rig_sum(r, FL_IN_OLD_BIAS, biases);
+  FL_TRY(r->ops->depthwise_fwd(r->dev, r->batch, &s, x, w, bias, y));
+  FL_TRY(r->ops->depthwise_bwd_data(r->dev, r->batch, &s, dy, w, dx));
+  FL_TRY(r->ops->depthwise_bwd_weights(r->dev, r->batch, &s, x, dy, r->factor, gw, gbias));
+  fl_rig_keep_forward(r, fl_const(y), out);
+  fl_rig_keep_gradient(r, "dx", fl_const(dx), in, FL_IN_X);
+  fl_rig_keep_gradient(r, "gw", fl_const(gw), weights, FL_IN_W);
+  if (gbias.at) fl_rig_keep_gradient(r, "gbias", fl_const(gbias), biases, FL_IN_BIAS);
+  return FEDLANE_OK;
+}
+
+/* An image as a sequence, and a sequence as an image. */
+fl_status fl_run_columns(fl_rig *r) {
+  fl_image s = r->k->window.in;
+  fl_shape image = fl_shape_images(s), row = fl_shape_rows(fl_image_size(s));
+  fl_cspan x = fl_rig_input(r, FL_IN_X, image), steps = fl_rig_input(r, FL_IN_W, row);
+  fl_span sequence = fl_rig_output(r, row), back = fl_rig_output(r, image);
+  FL_TRY(r->ops->columns(r->dev, r->batch, s, false, x, sequence));
+  FL_TRY(r->ops->columns(r->dev, r->batch, s, true, steps, back));
+  fl_rig_keep(r, "sequence", fl_const(sequence), row);
+  fl_rig_keep(r, "image", fl_const(back), image);
   return FEDLANE_OK;
 }

@@ -46,16 +46,17 @@ static double largest_difference(const float *a, const float *b, int64_t n) {
   return worst / largest;
 }
 
-static void compare_with_cpu(const char *text, const fl_ops *ops, double tolerance) {
-  char device[64];
-  const char *here = device, *cpu = "device=cpu";
+static void compare(const char *text, const fl_ops *ops, const fl_ops *other, double tolerance) {
+  char device[64], others[64];
+  const char *here = device, *there = others;
   int64_t p = 0, q = 0;
   device_line(device, sizeof device, ops, "");
+  device_line(others, sizeof others, other, "");
   float *x = fl_fixture_train(text, 1, &here, &p, NULL);
-  float *y = fl_fixture_train(text, 1, &cpu, &q, NULL);
+  float *y = fl_fixture_train(text, 1, &there, &q, NULL);
   CU_ASSERT(x && y && p == q);
   double off = x && y && p == q ? largest_difference(x, y, p) : INFINITY;
-  if (off > tolerance) printf("\n    off by %.3g: %s", off, text);
+  if (off > tolerance) printf("\n    %s: off by %.3g: %s", device, off, text);
   CU_ASSERT(off <= tolerance);
   free(x);
   free(y);
@@ -78,8 +79,50 @@ static void test_runs_as_on_the_cpu(void) {
   for (int i = 0; ops && i < FL_COUNT(variants); i++) {
     char text[2048];
     snprintf(text, sizeof text, "%s%s", plain, variants[i]);
-    compare_with_cpu(text, ops, 2e-4);
+    compare(text, ops, &fl_cpu_ops, 2e-4);
   }
+}
+
+/* Models along the width alone, through sequences and back, and with depthwise convolutions. */
+static void test_runs_as_on_the_oracle(void) {
+  static const char *const text[] = {
+      "seed: 4\nprecision: fp32\n"
+      "data: {format: synthetic, examples: 40, test: 10, channels: 6, height: 1, width: 17,\n"
+      "       classes: 4, partition: {kind: dirichlet, clients: 4, alpha: 1}}\n"
+      "model: {layers: [{conv1d: 16, kernel: 5, pad: 2}, relu, {max_pool1d: 2}, as_sequence,\n"
+      "                 {dense: 9}, as_image, tanh, {conv1d: 7, kernel: 3, stride: 2},\n"
+      "                 {avg_pool1d: 0}, flatten, {dense: 0}]}\n"
+      "train: {rounds: 2, cohort: 2, epochs: 1, batch: 7, lr: 0.1}\n",
+      "seed: 4\nprecision: fp32\n"
+      "data: {format: synthetic, examples: 40, test: 10, channels: 3, height: 8, width: 7,\n"
+      "       classes: 4, partition: {kind: dirichlet, clients: 4, alpha: 1}}\n"
+      "model: {layers: [{depthwise: 3}, {conv: 16, kernel: 1}, {group_norm: 4}, relu,\n"
+      "                 {depthwise: 3, stride: 2, pad: 1, no_bias: true}, relu, flatten,\n"
+      "                 {dense: 0}]}\n"
+      "train: {rounds: 2, cohort: 2, epochs: 1, batch: 7, lr: 0.1}\n",
+  };
+  const fl_ops *ops = gpu();
+  for (int i = 0; i < FL_COUNT(text); i++) {
+    compare(text[i], &fl_cpu_ops, &fl_ref_ops, 1e-4);
+    if (ops) compare(text[i], ops, &fl_ref_ops, 1e-4);
+  }
+}
+
+/* Filters that shared memory cannot hold are refused before anything is read. */
+static void test_a_depthwise_window_too_large(void) {
+  const fl_ops *ops = gpu();
+  const fl_window s = {.in = {4, 24, 24}, .out = {4, 5, 5}, .kernel = 20, .stride = 1};
+  const fl_dev_options options = {0, FL_MATH_FP32};
+  const fl_cspan in = {NULL, 0};
+  const fl_span out = {NULL, 0};
+  const fl_batch b = {1, 1, &(int32_t){1}};
+  fl_dev *d = NULL;
+  if (!ops) return;
+  CU_ASSERT_EQUAL_FATAL(ops->open(&options, &d), FEDLANE_OK);
+  CU_ASSERT_EQUAL(ops->depthwise_fwd(d, b, &s, in, in, in, out), FEDLANE_UNSUPPORTED);
+  CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), "20 x 20"));
+  CU_ASSERT_EQUAL(ops->depthwise_bwd_data(d, b, &s, in, in, out), FEDLANE_UNSUPPORTED);
+  ops->close(&d);
 }
 
 static void test_widths_are_invisible(void) {
@@ -209,6 +252,8 @@ static void test_little_memory_takes_more_waves(void) {
 
 static const fl_test tests[] = {
     {"runs as on the cpu", test_runs_as_on_the_cpu},
+    {"runs as on the oracle", test_runs_as_on_the_oracle},
+    {"a depthwise window too large", test_a_depthwise_window_too_large},
     {"widths are invisible", test_widths_are_invisible},
     {"lower precision learns the same", test_lower_precision_learns_the_same},
     {"what device may say", test_what_device_may_say},

@@ -25,13 +25,50 @@ static const fl_layer head[] = {
     {.kind = FL_DENSE},
 };
 
+static const fl_layer tokens[] = {
+    {.kind = FL_EMBED, .out = 3}, {.kind = FL_LSTM, .out = 5},
+    {.kind = FL_LSTM, .out = 4},  {.kind = FL_LAST},
+    {.kind = FL_DENSE},
+};
+
+static const fl_layer series[] = {
+    {.kind = FL_GRU, .out = 5}, {.kind = FL_LAST}, {.kind = FL_DENSE}};
+static const fl_layer flat[] = {
+    {.kind = FL_AS_IMAGE},
+    {.kind = FL_CONV1D, .out = 6, .kernel = 3, .stride = 2, .pad = 1},
+    {.kind = FL_MAX_POOL1D, .kernel = 3, .stride = 2, .pad = 1},
+    {.kind = FL_TANH},
+    {.kind = FL_CONV1D, .out = 16, .kernel = 2},
+    {.kind = FL_GELU},
+    {.kind = FL_AVG_POOL1D},
+    {.kind = FL_FLATTEN},
+    {.kind = FL_DENSE},
+};
+
+static const fl_layer columns[] = {
+    {.kind = FL_AS_IMAGE},    {.kind = FL_CONV1D, .out = 4, .kernel = 3},
+    {.kind = FL_AS_SEQUENCE}, {.kind = FL_DENSE, .out = 5},
+    {.kind = FL_TANH},        {.kind = FL_AS_IMAGE},
+    {.kind = FL_FLATTEN},     {.kind = FL_DENSE},
+};
+
+static const fl_layer depthwise[] = {
+    {.kind = FL_CONV, .out = 16, .kernel = 3, .pad = 1},
+    {.kind = FL_DEPTHWISE, .kernel = 3, .stride = 2, .pad = 1},
+    {.kind = FL_GELU},
+    {.kind = FL_CONV, .out = 6, .kernel = 1},
+    {.kind = FL_DEPTHWISE, .kernel = 2, .no_bias = true},
+    {.kind = FL_FLATTEN},
+    {.kind = FL_DENSE},
+};
+
 /* A stored result and the network it is of: a table here, or the catalogue's of the same name with
  * every width divided by `narrow`. */
 typedef struct golden {
   const char *name;
   int narrow;
   fl_image input;
-  int n_output;
+  int n_output, tokens, steps; /* steps: of answers */
   const fl_layer *layer;
   int n_layer;
   fl_regression regression;
@@ -64,7 +101,40 @@ static const golden list[] = {
      .n_layer = FL_COUNT(head),
      .regression = FL_LOSS_HUBER,
      .delta = 0.5f},
+    {.name = "lstm",
+     .input = {1, 1, 1, 6},
+     .n_output = 7,
+     .tokens = 7,
+     .steps = 6,
+     .layer = tokens,
+     .n_layer = FL_COUNT(tokens)},
+    {.name = "gru",
+     .input = {3, 1, 1, 6},
+     .n_output = 2,
+     .layer = series,
+     .n_layer = FL_COUNT(series),
+     .regression = FL_LOSS_MSE},
+    {.name = "flat",
+     .input = {3, 1, 1, 14},
+     .n_output = 3,
+     .layer = flat,
+     .n_layer = FL_COUNT(flat)},
+    {.name = "columns",
+     .input = {2, 1, 1, 7},
+     .n_output = 3,
+     .layer = columns,
+     .n_layer = FL_COUNT(columns)},
+    {.name = "depthwise",
+     .input = {2, 7, 6},
+     .n_output = 3,
+     .layer = depthwise,
+     .n_layer = FL_COUNT(depthwise)},
+    {.name = "cnn_rul", .narrow = 8, .input = {3, 1, 1, 9}, .n_output = 1},
+    {.name = "resnet20_gn", .narrow = 8, .input = {3, 8, 8}, .n_output = 10},
 };
+
+/* Answers of an example. */
+static int answers(const golden *g) { return g->steps > 0 ? g->steps : 1; }
 
 static fl_model *build(const golden *g) {
   fl_model *model = NULL;
@@ -73,10 +143,10 @@ static fl_model *build(const golden *g) {
   int n = g->layer ? g->n_layer : spec->n_layer;
   memcpy(table, g->layer ? g->layer : spec->layer, (size_t)n * sizeof *table);
   for (int i = 0; g->narrow && i < n; i++) table[i].out /= g->narrow;
-  CU_ASSERT_EQUAL_FATAL(
-      fl_model_build(g->name, n, table, FL_INIT_TORCH,
-                     &(fl_ends){.input = g->input, .n_output = g->n_output}, &model),
-      FEDLANE_OK);
+  const fl_ends ends = {
+      .input = g->input, .tokens = g->tokens, .n_output = g->n_output, .steps = g->steps};
+  CU_ASSERT_EQUAL_FATAL(fl_model_build(g->name, n, table, FL_INIT_TORCH, &ends, &model),
+                        FEDLANE_OK);
   return model;
 }
 
@@ -118,10 +188,10 @@ static void load_weights(rig *r, const fl_st_file *file) {
 }
 
 static void compare(rig *r, const golden *g, const fl_st_file *file) {
-  float *output = floats(file, "output", "", (int64_t)r->B * g->n_output);
+  int64_t n = (int64_t)r->B * answers(g) * g->n_output;
+  float *output = floats(file, "output", "", n);
   float *loss = floats(file, "loss", "", 1);
-  close_to(g->name, "output", (int64_t)r->B * g->n_output,
-           r->act + fl_model_output_at(r->model, r->B), output);
+  close_to(g->name, "output", n, r->act + fl_model_output_at(r->model, r->B), output);
   float mean = (float)(r->loss[0] / r->B);
   close_to(g->name, "loss", 1, &mean, loss);
   for (int i = 0; i < r->about->n_tensor; i++) {
@@ -147,8 +217,8 @@ static void run(const fl_ops *ops, const golden *g) {
   CU_ASSERT_EQUAL_FATAL(fl_st_count(file), 4 + 2 * fl_model_about(model)->n_tensor);
   float *pixels = floats(file, "x", "", rows * fl_image_size(g->input));
   float *target = label ? NULL : floats(file, "target", "", (int64_t)rows * g->n_output);
-  int32_t labels[RIG_BATCH];
-  for (int i = 0; label && i < rows; i++) {
+  int32_t labels[RIG_BATCH * RIG_BATCH];
+  for (int i = 0; label && i < rows * answers(g); i++) {
     int64_t value;
     memcpy(&value, (const char *)label->data + (ptrdiff_t)i * 8, sizeof value);
     labels[i] = (int32_t)value;
@@ -158,7 +228,7 @@ static void run(const fl_ops *ops, const golden *g) {
   r.regression = g->regression;
   r.delta = g->delta;
   r.source = (fl_source){.image = g->input,
-                         .n_label = 1,
+                         .n_label = answers(g),
                          .x = pixels,
                          .label = label ? labels : NULL,
                          .target = target,

@@ -7,6 +7,7 @@
 #include "model_rig.h"
 
 static const fl_image image = {3, 8, 8}, flat = {6, 1, 1}, oblong = {3, 8, 6};
+static const fl_image sequence = {6, 1, 1, 7};
 static const fl_image nothing = {0, 1, 1}, wide = {1 << 20, 1, 1}, huge = {1, 1 << 15, 1 << 14};
 
 static fl_status build_named(const char *name, fl_image input, int n_output, fl_model **out) {
@@ -23,11 +24,14 @@ static void counts(void) {
     int n_output;
     int64_t parameters;
   } known[] = {
-      {"logistic", {1, 28, 28}, 10, 7850},         {"mlp", {1, 28, 28}, 10, 199210},
-      {"cnn_fedavg", {1, 28, 28}, 10, 1663370},    {"cnn_dropout", {3, 32, 32}, 10, 1626442},
-      {"cnn_dropout", {1, 28, 28}, 10, 1199882},   {"lenet", {3, 32, 32}, 10, 62006},
-      {"cnn_feddyn", {3, 32, 32}, 10, 797962},     {"resnet18_gn", {3, 32, 32}, 10, 11173962},
-      {"resnet18_gn", {3, 24, 24}, 100, 11220132}, {"logistic", {784, 1, 1}, 62, 48670},
+      {"logistic", {1, 28, 28}, 10, 7850},          {"mlp", {1, 28, 28}, 10, 199210},
+      {"cnn_fedavg", {1, 28, 28}, 10, 1663370},     {"cnn_dropout", {3, 32, 32}, 10, 1626442},
+      {"cnn_dropout", {1, 28, 28}, 10, 1199882},    {"lenet", {3, 32, 32}, 10, 62006},
+      {"cnn_feddyn", {3, 32, 32}, 10, 797962},      {"resnet18_gn", {3, 32, 32}, 10, 11173962},
+      {"resnet18_gn", {3, 24, 24}, 100, 11220132},  {"logistic", {784, 1, 1}, 62, 48670},
+      {"pilotnet", {3, 66, 200}, 1, 252219},        {"resnet20_gn", {3, 32, 32}, 10, 272474},
+      {"mobilenet_small", {3, 48, 48}, 43, 291179}, {"mlp_tabular", {13, 1, 1}, 1, 3009},
+      {"cnn_rul", {14, 1, 1, 30}, 1, 108777},
   };
   for (int k = 0; k < FL_COUNT(known); k++) {
     fl_model *m = NULL;
@@ -38,6 +42,53 @@ static void counts(void) {
     CU_ASSERT_PTR_NULL(m);
   }
   fl_model_close(NULL);
+}
+
+/* Networks over sequences, with the widths of their papers. */
+static void sequence_counts(void) {
+  const struct {
+    const char *name;
+    fl_ends ends;
+    int64_t parameters;
+  } known[] = {
+      {"lstm_char", {{1, 1, 1, 80}, 90, 90, 80}, 820522},
+      {"lstm_char", {{1, 1, 1, 80}, 90, 90, 0}, 820522},
+      {"lstm_word", {{1, 1, 1, 20}, 10004, 10004, 20}, 4050748},
+      {"gru_series", {{1, 1, 1, 12}, 0, 12, 0}, 13644},
+      {"gru_series", {{14, 1, 1, 30}, 0, 1, 0}, 15425},
+  };
+  for (int k = 0; k < FL_COUNT(known); k++) {
+    const fl_model_spec *s = (const fl_model_spec *)fl_catalogue_find(&fl_models, known[k].name);
+    fl_model *m = NULL;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(s);
+    CU_ASSERT_EQUAL_FATAL(
+        fl_model_build(known[k].name, s->n_layer, s->layer, s->init, &known[k].ends, &m),
+        FEDLANE_OK);
+    CU_ASSERT_EQUAL(fl_model_about(m)->parameters, known[k].parameters);
+    fl_model_close(&m);
+  }
+}
+
+/* A recurrent layer's tensors have PyTorch's names and start within its bound. */
+static void recurrent_tensors(void) {
+  static const char *const names[] = {"gru.weight_ih_l0", "gru.bias_ih_l0", "gru.weight_hh_l0",
+                                      "gru.bias_hh_l0"};
+  const fl_layer layer[] = {
+      {.kind = FL_GRU, .name = "gru", .out = 9}, {.kind = FL_LAST}, {.kind = FL_DENSE}};
+  const fl_ends ends = {.input = {2, 1, 1, 3}, .n_output = 1};
+  fl_model *m = NULL;
+  CU_ASSERT_EQUAL_FATAL(fl_model_build("m", 3, layer, FL_INIT_TORCH, &ends, &m), FEDLANE_OK);
+  float *w = rig_floats(fl_model_about(m)->P);
+  fl_model_init(m, 1, w);
+  for (int i = 0; i < FL_COUNT(names); i++) {
+    const fl_tensor *t = fl_model_tensor(m, i);
+    float peak = 0;
+    CU_ASSERT_STRING_EQUAL(t->name, names[i]);
+    for (int64_t k = 0; k < t->count; k++) peak = fmaxf(peak, fabsf(w[t->at + k]));
+    CU_ASSERT(peak > 0.25f && peak <= 1 / 3.0f);
+  }
+  free(w);
+  fl_model_close(&m);
 }
 
 /* Workload A1's figures: 33.67 and 99.46 million per example. */
@@ -93,6 +144,11 @@ static void tensors(void) {
   CU_ASSERT_STRING_EQUAL(fl_model_tensor(m, 2)->name, "bn1.bias");
   CU_ASSERT_STRING_EQUAL(fl_model_tensor(m, 60)->name, "fc.weight");
   free(w);
+  fl_model_close(&m);
+  CU_ASSERT_EQUAL_FATAL(build_named("cnn_rul", (fl_image){14, 1, 1, 30}, 1, &m), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fl_model_tensor(m, 0)->n_dim, 3);
+  CU_ASSERT_EQUAL(fl_model_tensor(m, 0)->dim[2], 5);
+  CU_ASSERT_EQUAL(fl_model_tensor(m, 0)->fan_in, 14 * 5);
   fl_model_close(&m);
   const fl_layer nameless[] = {{.kind = FL_RELU}, {.kind = FL_DENSE}};
   CU_ASSERT_EQUAL_FATAL(fl_model_build("mine", 2, nameless, FL_INIT_TORCH,
@@ -174,6 +230,11 @@ static void misfits(void) {
           {.kind = FL_CONV, .out = 1, .kernel = 2, .pad = 2});
   REFUSED(image, 4, "its padding must be at most half its window",
           {.kind = FL_MAX_POOL, .kernel = 3, .pad = 2});
+  REFUSED(image, 4, "it takes images of height 1", {.kind = FL_CONV1D, .out = 1, .kernel = 3});
+  REFUSED(sequence, 4, "put `as_image` before it", {.kind = FL_MAX_POOL1D});
+  REFUSED(image, 4, "it takes a sequence", {.kind = FL_AS_IMAGE});
+  REFUSED(sequence, 4, "this is a sequence", {.kind = FL_AS_SEQUENCE});
+  REFUSED(sequence, 4, "ends with a sequence of 7 steps", {.kind = FL_DENSE});
   refused(0, many, flat, 4, "has 0 layers; 1 to 250 are allowed");
   refused(FL_COUNT(many), many, flat, 4, "has 251 layers");
   REFUSED(nothing, 4, "its input is 0 x 1 x 1", {.kind = FL_DENSE});
@@ -238,6 +299,8 @@ static void memory(void) {
 
 static const fl_test tests[] = {
     {"parameter counts", counts},
+    {"parameter counts of sequences", sequence_counts},
+    {"recurrent tensors", recurrent_tensors},
     {"work", work},
     {"bytes", bytes},
     {"tensors", tensors},

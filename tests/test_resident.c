@@ -142,6 +142,9 @@ static void test_a_plan_says_which_way(void) {
       {"model.name=resnet18_gn", "group normalisation"},
       {"model={layers: [{conv: 4, kernel: 3, stride: 2}, flatten, {dense: 0}]}",
        "windows other than"},
+      {"model={layers: [{depthwise: 3}, flatten, {dense: 0}]}", "depthwise convolutions"},
+      {"model={layers: [as_sequence, as_image, {conv1d: 4, kernel: 3}, flatten, {dense: 0}]}",
+       "sequences and images"},
   };
   static const scene images = {60, 3, 32, 0, 50, "name: mlp", ""};
   char text[2048];
@@ -324,6 +327,15 @@ static void test_a_tape_refuses(void) {
   CU_ASSERT_EQUAL(ops->step(t, 2, 8, x, by_lane, 0, NULL, y), FEDLANE_UNSUPPORTED);
   CU_ASSERT_EQUAL(ops->dense_bwd_weights(t, b, 2, 2, x, x, by_lane, y, y), FEDLANE_UNSUPPORTED);
   CU_ASSERT_EQUAL(ops->gnorm_fwd(t, b, s, 2, x, x, x, y, y), FEDLANE_UNSUPPORTED);
+  CU_ASSERT_EQUAL(ops->lstm_fwd(t, b, 3, 2, x, y, y), FEDLANE_UNSUPPORTED);
+  CU_ASSERT_EQUAL(ops->gru_fwd(t, b, 3, 2, x, x, y, y), FEDLANE_UNSUPPORTED);
+  CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), "the model has recurrent layers"));
+  CU_ASSERT_EQUAL(ops->embed_fwd(t, b, 3, 2, x, x, y), FEDLANE_UNSUPPORTED);
+  CU_ASSERT_EQUAL(ops->last(t, b, 3, 2, false, x, y), FEDLANE_UNSUPPORTED);
+  fl_source sequences = {.image = {1, 1, 1, 3}, .n_label = 1};
+  fl_draw draw = {0};
+  CU_ASSERT_EQUAL(ops->gather(t, b, &sequences, NULL, 0, &draw, y, NULL, y), FEDLANE_UNSUPPORTED);
+  CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), "the data are sequences"));
   CU_ASSERT_EQUAL(tape.n, 0);
   for (int i = 0; i < FL_CALLS_MAX; i++)
     CU_ASSERT_EQUAL(ops->flatten(t, b, s, false, x, y), FEDLANE_OK);

@@ -80,31 +80,62 @@ static const fl_layer flat_inside[] = {
     {.kind = FL_DENSE},
 };
 
+/* Sequences: tokens first, a value of a recurrent layer that is read twice, and the last step or
+ * all of them. */
+static const fl_layer of_tokens[] = {
+    {.kind = FL_EMBED, .out = 3},
+    {.kind = FL_LSTM, .out = 5},
+    {.kind = FL_GRU, .out = 5},
+    {.kind = FL_ADD, .skip = -2},
+    {.kind = FL_DENSE, .out = 6},
+    {.kind = FL_TANH},
+    {.kind = FL_LAST},
+    {.kind = FL_DENSE},
+};
+
+/* A recurrent layer that comes first has no data gradient. */
+static const fl_layer of_values[] = {
+    {.kind = FL_LSTM, .out = 4}, {.kind = FL_TANH},  {.kind = FL_DROPOUT, .p = 0.2},
+    {.kind = FL_LAST},           {.kind = FL_DENSE},
+};
+
+static const fl_layer of_series[] = {
+    {.kind = FL_GRU, .out = 4}, {.kind = FL_LAST}, {.kind = FL_DENSE}};
+
 static const struct net {
   const char *name;
   const fl_layer *layer;
   int n_layer;
   fl_image input;
+  int tokens, steps;
 } nets[] = {
     {"every_kind", every_kind, FL_COUNT(every_kind), {3, 8, 8}},
     {"pool_first", pool_first, FL_COUNT(pool_first), {2, 8, 8}},
     {"tangled", tangled, FL_COUNT(tangled), {2, 4, 4}},
     {"flat_input", flat_input, FL_COUNT(flat_input), {1, 5, 5}},
     {"flat_inside", flat_inside, FL_COUNT(flat_inside), {1, 5, 5}},
+    {"answers", of_tokens, FL_COUNT(of_tokens), {1, 1, 1, 5}, 7, 5},
+    {"one answer", of_tokens, FL_COUNT(of_tokens), {1, 1, 1, 5}, 7, 0},
+    {"of_values", of_values, FL_COUNT(of_values), {3, 1, 1, 4}, 0, 0},
+    {"of_series", of_series, FL_COUNT(of_series), {2, 1, 1, 6}, 0, 0},
 };
 
-enum { CLASSES = 4, EXAMPLES = 64 };
+enum { CLASSES = 4, EXAMPLES = 64, ANSWERS = 5 };
 
-/* Examples that any net here can read: values of no meaning and labels that go round. */
+/* Examples that any net here can read: values or tokens of no meaning and labels that go round,
+ * some of which do not count where there are several. */
 static float pixels[EXAMPLES * 3 * 8 * 8];
-static int32_t labels[EXAMPLES];
+static int32_t labels[EXAMPLES * ANSWERS];
 
 static void aim(rig *r) {
   static const float zero[3], one[3] = {1, 1, 1};
-  for (int i = 0; i < FL_COUNT(pixels); i++) pixels[i] = sinf(1.7f * (float)i * (float)i);
-  for (int i = 0; i < EXAMPLES; i++) labels[i] = i * 7 % CLASSES;
+  int tokens = r->about->tokens, n_label = r->about->answer_steps > 0 ? r->about->answer_steps : 1;
+  for (int i = 0; i < FL_COUNT(pixels); i++)
+    pixels[i] = tokens > 0 ? (float)(i * i % 31 % tokens) : sinf(1.7f * (float)i * (float)i);
+  for (int i = 0; i < EXAMPLES * n_label; i++)
+    labels[i] = n_label > 1 && i % 3 == 1 ? -1 : i * 7 % CLASSES;
   r->source = (fl_source){.image = r->about->input,
-                          .n_label = 1,
+                          .n_label = n_label,
                           .x = pixels,
                           .label = labels,
                           .shift = zero,
@@ -113,8 +144,9 @@ static void aim(rig *r) {
 
 static rig open_net(const fl_ops *ops, const struct net *n, int C, int B) {
   fl_model *model = NULL;
-  fl_status status = fl_model_build(n->name, n->n_layer, n->layer, FL_INIT_TORCH,
-                                    &(fl_ends){.input = n->input, .n_output = CLASSES}, &model);
+  const fl_ends ends = {
+      .input = n->input, .tokens = n->tokens, .n_output = CLASSES, .steps = n->steps};
+  fl_status status = fl_model_build(n->name, n->n_layer, n->layer, FL_INIT_TORCH, &ends, &model);
   if (status != FEDLANE_OK) printf("%s\n", fedlane_error());
   CU_ASSERT_EQUAL_FATAL(status, FEDLANE_OK);
   rig r = rig_open(ops, model, C, B);
@@ -195,7 +227,8 @@ static void fused(void) { rig_on_each(fused_on); }
 /* Outputs and gradients of lane c of `many` and lane 0 of `one` are the same bits. */
 static void same_lane(rig *many, int c, rig *one) {
   int64_t out = fl_model_output_at(many->model, many->B), P = many->about->P;
-  size_t live = (size_t)(many->rows[c] * many->about->n_output) * sizeof(float);
+  int answers = many->about->answer_steps > 0 ? many->about->answer_steps : 1;
+  size_t live = (size_t)(many->rows[c] * answers * many->about->n_output) * sizeof(float);
   CU_ASSERT_EQUAL(memcmp(many->act + c * many->act_stride + out, one->act + out, live), 0);
   CU_ASSERT_EQUAL(memcmp(many->g + c * P, one->g, (size_t)P * sizeof(float)), 0);
   CU_ASSERT_EQUAL(many->loss[c], one->loss[0]);

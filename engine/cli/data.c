@@ -66,6 +66,19 @@ static void show_data(const report *r) {
     printf("%s regression target%s\n", grouped(d->n_target, a), d->n_target == 1 ? "" : "s");
 }
 
+/* What was left out, and what else is worth knowing of the reading. */
+static void show_reading(const report *r) {
+  char a[32];
+  if (r->data.skipped > 0) {
+    row(r, "left out");
+    printf("%s bad rows or files\n", grouped(r->data.skipped, a));
+  }
+  for (const char *at = r->data.notice; at && *at; at += strcspn(at, "\n") + 1) {
+    row(r, "notice");
+    printf("%.*s\n", (int)strcspn(at, "\n"), at);
+  }
+}
+
 static void show_skew(const report *r) {
   const fl_skew *s = &r->skew;
   char a[32], b[32], c[32];
@@ -186,6 +199,7 @@ static int run(int argc, char **argv) {
   if (status == FEDLANE_OK) {
     open_terminal(&r);
     show_data(&r);
+    show_reading(&r);
     show_skew(&r);
     show_sizes(&r);
     show_mixes(&r);

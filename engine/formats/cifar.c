@@ -110,4 +110,5 @@ const fl_format fl_cifar = {
                .param = params,
                .n_param = FL_COUNT(params)},
     .load = load,
+    .seedless = true,
 };

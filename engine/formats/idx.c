@@ -229,4 +229,5 @@ const fl_format fl_idx = {
                .param = params,
                .n_param = FL_COUNT(params)},
     .load = load,
+    .seedless = true,
 };

@@ -13,6 +13,9 @@ static const fl_record *const entries[] = {
     &fl_leaf.record,
     &fl_tff.record,
     &fl_pfl.record,
+    &fl_image_folder.record,
+    &fl_gtsrb.record,
+    &fl_driving_log.record,
 };
 
 const fl_catalogue fl_formats = {

@@ -297,4 +297,5 @@ const fl_format fl_safetensors = {
                .param = params,
                .n_param = FL_COUNT(params)},
     .load = load,
+    .seedless = true,
 };

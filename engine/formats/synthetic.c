@@ -5,12 +5,12 @@
 #include "formats.h"
 
 typedef struct synthetic_args {
-  int kind; /* images or regression */
-  int64_t examples, test, channels, height, width, classes, targets, clients;
+  int kind; /* images, regression or tokens */
+  int64_t examples, test, channels, height, width, classes, targets, clients, steps;
   double noise;
 } synthetic_args;
 
-enum { IMAGES, REGRESSION };
+enum { IMAGES, REGRESSION, TOKENS };
 enum { FOR_X, FOR_Y, FOR_TRUTH, FOR_NOISE }; /* the layer word of the keys below */
 enum { CELL = 4 }; /* a class's pattern is made of squares of CELL x CELL pixels */
 
@@ -104,6 +104,28 @@ static fl_status make_regression(const synthetic_args *a, uint32_t seed, fl_data
   return FEDLANE_OK;
 }
 
+/* A token is followed by the one that a fixed table names, or, for a share `noise`, by any. Each
+ * sequence ends somewhere in its second half; steps from there on are token 0 and do not count. */
+static void make_tokens(const synthetic_args *a, uint32_t seed, fl_dataset *d) {
+  int T = d->image.steps;
+  uint32_t K = (uint32_t)d->classes, drawn = (uint32_t)lrint(a->noise * 65535);
+  fl_key truth = key_of(seed, FOR_TRUTH, 0);
+  for (int64_t e = 0; e < d->n_train + d->n_test; e++) {
+    float *x = (float *)d->x + e * T;
+    int32_t *y = d->label + e * T;
+    fl_rng rng = fl_rng_open(key_of(seed, FOR_X, e));
+    int length = T - (int)fl_rng_below(&rng, (uint32_t)T / 2 + 1);
+    uint32_t token = fl_rng_below(&rng, K);
+    for (int t = 0; t < T; t++) {
+      bool counts = t < length;
+      x[t] = counts ? (float)token : 0;
+      bool free_draw = fl_rng_below(&rng, 65536) < drawn;
+      token = free_draw ? fl_rng_below(&rng, K) : word(&truth, token) % K;
+      y[t] = counts ? (int32_t)token : -1;
+    }
+  }
+}
+
 /* Natural clients are equal blocks of the training examples. */
 static fl_status make_clients(int64_t clients, fl_dataset *d) {
   if (clients == 0) return FEDLANE_OK;
@@ -120,17 +142,24 @@ static fl_status make_clients(int64_t clients, fl_dataset *d) {
 static fl_status load(const fl_load *how, const void *args, fl_dataset *out) {
   const synthetic_args *a = args;
   const int64_t size[3] = {a->channels, a->height, a->width};
+  bool tokens = a->kind == TOKENS, classes = a->kind != REGRESSION;
 
   fl_status status;
   memset(out, 0, sizeof *out);
   FL_GO(fl_image_from_sizes("synthetic", "x", 3, size, &out->image));
+  if (tokens) out->image = (fl_image){1, 1, 1, (int)a->steps};
   out->bytes = a->kind == IMAGES;
-  out->classes = a->kind == IMAGES ? (int)a->classes : 0;
-  out->n_target = a->kind == IMAGES ? 0 : (int)a->targets;
+  out->classes = classes ? (int)a->classes : 0;
+  out->tokens = tokens ? (int)a->classes : 0;
+  out->n_label = tokens ? (int)a->steps : classes;
+  out->n_target = classes ? 0 : (int)a->targets;
   out->n_train = a->examples;
   out->n_test = a->test;
   FL_GO(fl_dataset_alloc(out));
-  FL_GO(a->kind == IMAGES ? make_images(a, how->seed, out) : make_regression(a, how->seed, out));
+  if (tokens)
+    make_tokens(a, how->seed, out);
+  else
+    FL_GO(classes ? make_images(a, how->seed, out) : make_regression(a, how->seed, out));
   FL_GO(make_clients(a->clients, out));
 done:
   if (status != FEDLANE_OK) fl_dataset_close(out);
@@ -148,15 +177,17 @@ static const fl_param params[] = {
      .type = FL_CHOICE,
      .offset = offsetof(synthetic_args, kind),
      .dflt = IMAGES,
-     .text = "images,regression",
-     .help = "byte pixels with classes, or float features with real targets"},
+     .text = "images,regression,tokens",
+     .help = "byte pixels with classes, float features with real targets, or sequences of tokens, "
+             "each with the next one as its label"},
     WHOLE(examples, 10000, 1, 2e9, "training examples"),
     WHOLE(test, 1000, 0, 1e8, "test examples"),
     WHOLE(channels, 1, 1, 1e6, "channels of an image, or features"),
     WHOLE(height, 28, 1, 1e5, "rows of an image"),
     WHOLE(width, 28, 1, 1e5, "columns of an image"),
-    WHOLE(classes, 10, 1, FL_CLASSES_MAX, "classes of images"),
+    WHOLE(classes, 10, 1, FL_CLASSES_MAX, "classes of images, or different tokens"),
     WHOLE(targets, 1, 1, 1e6, "targets of a regression example"),
+    WHOLE(steps, 80, 1, 1e5, "steps of a sequence of tokens"),
     WHOLE(clients, 0, 0, 2e9, "natural clients, equal blocks of examples; 0: none"),
     {.name = "noise",
      .type = FL_REAL,
@@ -164,7 +195,7 @@ static const fl_param params[] = {
      .dflt = 0.5,
      .lo = 0,
      .hi = 1,
-     .help = "share of noise in a pixel, or deviation of the noise in a target"},
+     .help = "share of noise in a pixel or among tokens, or deviation of the noise in a target"},
 };
 
 const fl_format fl_synthetic = {

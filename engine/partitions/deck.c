@@ -34,6 +34,10 @@ fl_status fl_deck_open(const fl_dataset *data, bool by_label, fl_rng *rng, fl_de
     return fl_fail(FEDLANE_USAGE,
                    "this partition deals by label, but the data are for regression; iid, quantity "
                    "and natural need no labels");
+  if (by_label && (data->n_label > 1 || data->counted))
+    return fl_fail(FEDLANE_USAGE,
+                   "this partition deals by label, but the data have several labels an example or "
+                   "some that do not count; iid, quantity and natural need no labels");
   out->piles = by_label ? data->classes : 1;
   out->begin = calloc((size_t)out->piles + 2, sizeof *out->begin);
   out->card = malloc((size_t)n * sizeof *out->card);

@@ -82,7 +82,7 @@ static void add_scaled(int64_t n, float factor, const float *restrict x, float *
 /* One lane through oneDNN, which writes gradients; they are then added. */
 static fl_status library_bwd_weights(fl_dev *d, int rows, const fl_window *s, const float *x,
                                      const float *dy, float scale, float *gw, float *gbias) {
-  int64_t O = s->out.channels, n = O * s->in.channels * s->kernel * s->kernel;
+  int64_t O = s->out.channels, n = O * s->in.channels * fl_window_kernel_h(s) * s->kernel;
   int64_t tail = (n + 15) / 16 * 16; /* where the bias gradient starts */
   void *scratch = NULL;
   FL_TRY(fl_cpu_scratch(d, (tail + O) * (int64_t)sizeof(float), &scratch));

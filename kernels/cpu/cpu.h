@@ -53,6 +53,11 @@ static inline int fl_rows_used(fl_batch b, int c) {
   return up < b.B ? up : b.B;
 }
 
+/* Zeros in lane c's dead rows of n floats. */
+static inline void fl_clear_dead(fl_batch b, int c, int64_t n, float *x) {
+  memset(x + b.rows[c] * n, 0, (size_t)((b.B - b.rows[c]) * n) * sizeof *x);
+}
+
 static inline const float *fl_lane(fl_cspan s, int c) { return s.at + c * s.stride; }
 static inline float *fl_lane_out(fl_span s, int c) { return s.at + c * s.stride; }
 
@@ -224,6 +229,25 @@ fl_status fl_cpu_act_bwd(fl_dev *d, fl_batch b, fl_act kind, int64_t n, fl_cspan
 fl_status fl_cpu_dropout(fl_dev *d, fl_batch b, int64_t n, float p, const fl_draw *draw, fl_cspan x,
                          fl_span y);
 fl_status fl_cpu_flatten(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y);
+
+fl_status fl_cpu_embed_fwd(fl_dev *d, fl_batch b, int V, int F, fl_cspan x, fl_cspan w, fl_span y);
+fl_status fl_cpu_embed_bwd_weights(fl_dev *d, fl_batch b, int V, int F, fl_cspan x, fl_cspan dy,
+                                   fl_coef scale, fl_span gw);
+fl_status fl_cpu_lstm_fwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_span y, fl_span keep);
+fl_status fl_cpu_lstm_bwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cspan dy,
+                          fl_span keep);
+fl_status fl_cpu_gru_fwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cspan bias, fl_span y,
+                         fl_span keep);
+fl_status fl_cpu_gru_bwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cspan dy,
+                         fl_span keep);
+fl_status fl_cpu_last(fl_dev *d, fl_batch b, int T, int F, bool back, fl_cspan x, fl_span y);
+fl_status fl_cpu_depthwise_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x, fl_cspan w,
+                               fl_cspan bias, fl_span y);
+fl_status fl_cpu_depthwise_bwd_data(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan dy,
+                                    fl_cspan w, fl_span dx);
+fl_status fl_cpu_depthwise_bwd_weights(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x,
+                                       fl_cspan dy, fl_coef scale, fl_span gw, fl_span gbias);
+fl_status fl_cpu_columns(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y);
 
 fl_status fl_cpu_xent(fl_dev *d, fl_batch b, int K, fl_coef norm, const int32_t *label, fl_cspan z,
                       fl_span dz, double *loss, int64_t *hit);

@@ -74,6 +74,10 @@ fl_status fl_cpu_xent(fl_dev *d, fl_batch b, int K, fl_coef norm, const int32_t 
     float *dzs = dz.at ? fl_lane_out(dz, c) : NULL;
     int64_t live = b.rows[c];
     for (int64_t row = 0; row < live; row++) {
+      if (y[row] < 0) {
+        if (dzs) memset(dzs + row * K, 0, (size_t)K * sizeof(float));
+        continue;
+      }
       int top = first_largest(zs + row * K, K);
       loss[c] +=
           row_xent(K, zs + row * K, y[row], fl_coef_at(norm, c), top, dzs ? dzs + row * K : NULL);

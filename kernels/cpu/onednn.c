@@ -6,6 +6,7 @@
  * the same inside and outside a parallel region. */
 #include <dnnl.h>
 #include <omp.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,6 +90,12 @@ fl_status fl_nn_open(fl_nn **out) {
   return FEDLANE_OK;
 }
 
+/* Windows end in a flag and whatever lies behind it. */
+static bool same(const conv_key *a, const conv_key *b) {
+  return a->pass == b->pass && a->rows == b->rows && a->bias == b->bias && a->s.flat == b->s.flat &&
+         !memcmp(&a->s, &b->s, offsetof(fl_window, flat));
+}
+
 static void conv_close(fl_nn_conv *conv) {
   for (int i = 0; i < SIDES; i++) {
     side *t = &conv->side[i];
@@ -123,7 +130,7 @@ static dnnl_status_t ask(fl_nn *nn, const conv_key *key, const layout *want,
                          dnnl_primitive_desc_t *out) {
   const dnnl_alg_kind_t how = dnnl_convolution_direct;
   const fl_window *s = &key->s;
-  dnnl_dims_t stride = {s->stride, s->stride}, pad = {s->pad, s->pad};
+  dnnl_dims_t stride = {fl_window_stride_h(s), s->stride}, pad = {fl_window_pad_h(s), s->pad};
   layout_ref x = layout_of(&want[X]), w = layout_of(&want[W]), y = layout_of(&want[Y]);
   layout_ref bias = key->bias ? layout_of(&want[BIAS]) : NULL;
 #if DNNL_VERSION_MAJOR >= 3
@@ -255,7 +262,7 @@ static fl_status conv_make(fl_nn *nn, fl_nn_conv *conv) {
   const fl_window *s = &conv->key.s;
   dnnl_dims_t dims[SIDES] = {
       {conv->key.rows, s->in.channels, s->in.height, s->in.width},
-      {s->out.channels, s->in.channels, s->kernel, s->kernel},
+      {s->out.channels, s->in.channels, fl_window_kernel_h(s), s->kernel},
       {s->out.channels},
       {conv->key.rows, s->out.channels, s->out.height, s->out.width},
   };
@@ -300,14 +307,9 @@ static void serial_end(int threads) { omp_set_num_threads(threads); }
 
 fl_status fl_nn_conv_get(fl_nn *nn, fl_pass pass, int rows, bool bias, const fl_window *s,
                          fl_nn_conv **out) {
-  conv_key key;
-  memset(&key, 0, sizeof key);
-  key.s = *s;
-  key.pass = (int)pass;
-  key.rows = rows;
-  key.bias = bias;
+  conv_key key = {.s = *s, .pass = (int)pass, .rows = rows, .bias = bias};
   for (int i = 0; i < nn->n_conv; i++)
-    if (!memcmp(&nn->conv[i]->key, &key, sizeof key)) {
+    if (same(&nn->conv[i]->key, &key)) {
       *out = nn->conv[i];
       return FEDLANE_OK;
     }
@@ -343,17 +345,21 @@ static fl_status scratch_place(fl_nn *nn, fl_nn_conv *conv) {
   return FEDLANE_OK;
 }
 
-/* One image from planes to vectors of 16 channels, the last one filled up with zeros, or back. */
+/* One image from planes to vectors of 16 channels, the last one filled up with zeros, or back; some
+ * pixels of all channels after another, so that their vectors stay in the first cache level. */
 static void turn_image(bool back, int channels, int64_t pixels, float *planes, float *vectors) {
+  enum { PART = 64 };
   int64_t whole = channels / 16 * 16 * pixels, all = (channels + 15) / 16 * 16 * pixels;
   if (!back) memset(vectors + whole, 0, (size_t)(all - whole) * sizeof(float));
-  for (int k = 0; k < channels; k++) {
-    float *plane = planes + k * pixels, *lane = vectors + k / 16 * 16 * pixels + k % 16;
-    if (back)
-      for (int64_t p = 0; p < pixels; p++) plane[p] = lane[p * 16];
-    else
-      for (int64_t p = 0; p < pixels; p++) lane[p * 16] = plane[p];
-  }
+  for (int64_t first = 0; first < pixels; first += PART)
+    for (int k = 0; k < channels; k++) {
+      float *plane = planes + k * pixels, *lane = vectors + k / 16 * 16 * pixels + k % 16;
+      int64_t end = first + PART < pixels ? first + PART : pixels;
+      if (back)
+        for (int64_t p = first; p < end; p++) plane[p] = lane[p * 16];
+      else
+        for (int64_t p = first; p < end; p++) lane[p * 16] = plane[p];
+    }
 }
 
 static fl_status turn(fl_nn *nn, const fl_nn_conv *conv, int i) {

@@ -43,9 +43,14 @@ static fl_status plan_make(fl_dev *d, const fl_window *s, fl_pooling kind, plan 
 
 /* The input rows that output row h sees are first .. end-1. */
 static void rows_of(const fl_window *s, int h, int *first, int *end) {
-  int top = h * s->stride - s->pad;
+  int top = h * fl_window_stride_h(s) - fl_window_pad_h(s), below = top + fl_window_kernel_h(s);
   *first = top > 0 ? top : 0;
-  *end = top + s->kernel < s->in.height ? top + s->kernel : s->in.height;
+  *end = below < s->in.height ? below : s->in.height;
+}
+
+/* Of one pixel in its window's mean. */
+static float share_of(const fl_window *s) {
+  return 1.0f / (float)(fl_window_kernel_h(s) * s->kernel);
 }
 
 static tap tap_at(const plan *p, int row, int kw) {
@@ -133,7 +138,7 @@ static void sum_bwd(const plan *p, tap t, const float *restrict dy, float *restr
 
 static void row_fwd(const plan *p, int h, const float *x, float *y) {
   const fl_window *s = p->s;
-  float share = 1.0f / (float)(s->kernel * s->kernel);
+  float share = share_of(s);
   int first, end;
   rows_of(s, h, &first, &end);
   for (int64_t i = 0; i < p->row; i++) y[i] = p->kind == FL_POOL_MAX ? -INFINITY : 0;
@@ -149,7 +154,7 @@ static void row_fwd(const plan *p, int h, const float *x, float *y) {
 static void row_bwd(const plan *p, int h, const float *x, const float *y, const float *dy,
                     float *dx) {
   const fl_window *s = p->s;
-  float share = p->kind == FL_POOL_MAX ? 1 : 1.0f / (float)(s->kernel * s->kernel);
+  float share = p->kind == FL_POOL_MAX ? 1 : share_of(s);
   int first, end;
   rows_of(s, h, &first, &end);
   for (int64_t i = 0; i < p->row; i++) p->rest[i] = dy[i] * share;

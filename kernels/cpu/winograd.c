@@ -20,7 +20,7 @@ enum {
 #define ALL(v) ((fl_v16){FOUR(v), FOUR(v), FOUR(v), FOUR(v)})
 
 bool fl_wino_fits(const fl_window *s) {
-  return s->kernel == 3 && s->stride == 1 && s->in.channels % 16 == 0 &&
+  return !s->flat && s->kernel == 3 && s->stride == 1 && s->in.channels % 16 == 0 &&
          s->out.channels % 16 == 0 && (int64_t)s->in.channels * s->out.channels <= WEIGHTS &&
          s->out.height >= 4 && s->out.width >= 4;
 }

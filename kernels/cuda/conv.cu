@@ -146,14 +146,14 @@ static FL_KERNEL_BOUNDS(THREADS, WM == 2 ? fl_blocks_resident(P)
 
 /* --- with the seen part of the images in shared memory ---------------------------------------- */
 /* What the windows cover of a lane's images, stacked: pixel (h, w) of image b sees the rows from
- * b*height + h*step and the columns from w*step on. */
+ * b*height + h*step_h and the columns from w*step_w on. */
 typedef struct stack {
   int height, width; /* of one image's part */
   int pixels;        /* the most that one block's windows cover, in whole rows */
 } stack;
 
 static __device__ __forceinline__ int stack_row(const fl_conv &s, const stack &v, fl_pixel at) {
-  return at.image * v.height + at.h * s.step;
+  return at.image * v.height + at.h * s.step_h;
 }
 
 /* Copies 32 channels of the stack's rows first .. last. */
@@ -214,7 +214,7 @@ static FL_KERNEL_BOUNDS(THREADS,
     for (int h = 0; h < 2; h++) {
       int row = my.my_row + 16 * i + 8 * h + at.g;
       fl_pixel pixel = fl_cell_pixel(s, min(my.cell + fl_cell(s, row), end), row);
-      tile_row[i][h] = (stack_row(s, v, pixel) - first) * v.width + pixel.w * s.step;
+      tile_row[i][h] = (stack_row(s, v, pixel) - first) * v.width + pixel.w * s.step_w;
     }
   for (int channel = 0; channel < s.from.channels; channel += FL_DEPTH) {
     __syncthreads(); /* nobody reads the last channels any more */
@@ -255,12 +255,13 @@ static dim3 grid_of(const job *j, int M, int N) {
 }
 
 static stack stack_of(const fl_conv *s, int M) {
-  int each = s->side * s->step; /* rows from a cell to the next */
-  stack v = {s->to.height * each - s->step + s->rows, s->to.width * each - s->step + s->columns, 0};
+  int each = s->side * s->step_h; /* rows from a cell to the next */
+  stack v = {s->to.height * each - s->step_h + s->rows,
+             (s->to.width * s->side - 1) * s->step_w + s->columns, 0};
   int lines =
       (int)fl_ceil_div(fl_cell(*s, M) - 1, s->to.width); /* from the first cell's to the last's */
   int gap = v.height - s->to.height * each;              /* rows more from one image to the next */
-  int rows = (lines + 1) * each - s->step + s->rows;
+  int rows = (lines + 1) * each - s->step_h + s->rows;
   if (gap > 0) rows += (int)fl_ceil_div(lines, s->to.height) * gap;
   v.pixels = rows * v.width;
   return v;
@@ -342,7 +343,7 @@ static fl_status convolve(fl_dev *d, fl_batch b, fl_conv s, packing p, fl_cspan 
 /* But for where the taps are. At least one stage, of zeros where the window has no place. */
 static packing packing_of(const fl_dev *d, const fl_conv *s, const fl_window *w) {
   int depth = (fl_conv_depth(s) + FL_DEPTH - 1) / FL_DEPTH * FL_DEPTH;
-  int64_t taps = (int64_t)w->kernel * w->kernel, filter = taps * w->in.channels;
+  int64_t taps = (int64_t)fl_window_kernel_h(w) * w->kernel, filter = taps * w->in.channels;
   packing p = {};
   p.n = s->to.channels;
   p.channels = s->from.channels;
@@ -381,23 +382,25 @@ static int remainder_of(int n, int by) { return (n % by + by) % by; }
  * is whole: of every stride-th row it is so for every stride-th kh, from `skip` on. */
 static fl_status backward_part(fl_dev *d, fl_batch b, const fl_window *w, int row, int column,
                                fl_cspan dy, fl_cspan filter, fl_results results) {
-  int k = w->kernel, stride = w->stride, top = k - 1 - w->pad;
-  int skip_h = remainder_of(top - row, stride), skip_w = remainder_of(top - column, stride);
-  fl_image to = {w->in.channels, (int)fl_ceil_div(w->in.height - row, stride),
-                 (int)fl_ceil_div(w->in.width - column, stride)};
+  int tall = fl_window_kernel_h(w), wide = w->kernel, down = fl_window_stride_h(w);
+  int right = w->stride, top = tall - 1 - fl_window_pad_h(w), left = wide - 1 - w->pad;
+  int skip_h = remainder_of(top - row, down), skip_w = remainder_of(left - column, right);
+  fl_image to = {w->in.channels, (int)fl_ceil_div(w->in.height - row, down),
+                 (int)fl_ceil_div(w->in.width - column, right)};
   if (to.height == 0 || to.width == 0) return FEDLANE_OK;
-  fl_conv s = {to, w->out, 0, 0, 1, (top - row - skip_h) / stride, (top - column - skip_w) / stride,
-               1};
-  s.columns = (int)fl_ceil_div(k - skip_w, stride);
-  s.rows = s.columns > 0 ? (int)fl_ceil_div(k - skip_h, stride) : 0;
+  fl_conv s = {
+      to, w->out, 0, 0, 1, 1, (top - row - skip_h) / down, (left - column - skip_w) / right, 1};
+  s.columns = (int)fl_ceil_div(wide - skip_w, right);
+  s.rows = s.columns > 0 ? (int)fl_ceil_div(tall - skip_h, down) : 0;
   packing p = packing_of(d, &s, w);
-  p.first = (k - 1 - skip_h) * k + k - 1 - skip_w;
-  p.down = -stride * k;
-  p.right = -stride;
+  p.first = (tall - 1 - skip_h) * wide + wide - 1 - skip_w;
+  p.down = -down * wide;
+  p.right = -right;
   p.n_stride = p.channel_stride;
   p.channel_stride *= w->in.channels;
   results.whole = w->in;
-  results.every = stride;
+  results.every_h = down;
+  results.every_w = right;
   results.row = row;
   results.column = column;
   operands o = {dy, {}, 0, results};
@@ -408,7 +411,7 @@ static fl_status backward(fl_dev *d, fl_batch b, const fl_window *w, fl_cspan dy
                           fl_results results) {
   FL_TRY(fl_cuda_enter(d));
   FL_TRY(fl_conv_check(w, b.B));
-  for (int part = 0; part < w->stride * w->stride; part++)
+  for (int part = 0; part < fl_window_stride_h(w) * w->stride; part++)
     FL_TRY(backward_part(d, b, w, part / w->stride, part % w->stride, dy, filter, results));
   return FEDLANE_OK;
 }

@@ -10,13 +10,13 @@
 enum { FL_IMAGE_SIDE = 0x3fff }; /* most rows or columns of an image: corners take 16 bits */
 
 /* One convolution. Pixel (h, w) of the image `to` sees, through place (kh, kw) of the window, pixel
- * (h*step - top + kh, w*step - left + kw) of the image `from`, if that is inside. With side 2 the
- * image `to` is pooled: its pixel (h, w) holds the largest of pixels (2*h, 2*w) .. (2*h+1, 2*w+1).
- */
+ * (h*step_h - top + kh, w*step_w - left + kw) of the image `from`, if that is inside. With side 2
+ * the image `to` is pooled: its pixel (h, w) holds the largest of pixels (2*h, 2*w) ..
+ * (2*h+1, 2*w+1). */
 typedef struct fl_conv {
   fl_image to, from;
   int rows, columns; /* of the window */
-  int step, top, left;
+  int step_h, step_w, top, left;
   int side; /* 1 or 2 */
 } fl_conv;
 
@@ -26,7 +26,15 @@ static inline FL_HD int fl_conv_depth(const fl_conv *s) {
 
 /* A layer's convolution as it is defined. */
 static inline fl_conv fl_conv_of(const fl_window *w) {
-  fl_conv s = {w->out, w->in, w->kernel, w->kernel, w->stride, w->pad, w->pad, 1};
+  fl_conv s = {w->out,
+               w->in,
+               fl_window_kernel_h(w),
+               w->kernel,
+               fl_window_stride_h(w),
+               w->stride,
+               fl_window_pad_h(w),
+               w->pad,
+               1};
   return s;
 }
 
@@ -35,7 +43,8 @@ static inline fl_status fl_conv_check(const fl_window *w, int B) {
   int most = w->in.height > w->in.width ? w->in.height : w->in.width;
   if (w->out.height > most) most = w->out.height;
   if (w->out.width > most) most = w->out.width;
-  int64_t pixels = (int64_t)B * most * most;
+  int64_t in = (int64_t)w->in.height * w->in.width, out = (int64_t)w->out.height * w->out.width;
+  int64_t pixels = B * (in > out ? in : out);
   if (most <= FL_IMAGE_SIDE && pixels <= INT32_MAX / 2) return FEDLANE_OK;
   return fl_fail(FEDLANE_UNSUPPORTED,
                  "a batch of %d images of %d x %d is too large for a convolution on cuda: at most "
@@ -65,8 +74,8 @@ static __device__ __forceinline__ fl_corner fl_corner_of(const fl_conv &s, fl_pi
   fl_corner out = {0, -FL_IMAGE_SIDE - 1, 0}; /* outside through every place of the window */
   if (!live) return out;
   out.image = at.image * s.from.height * s.from.width;
-  out.h = (int16_t)(at.h * s.step - s.top);
-  out.w = (int16_t)(at.w * s.step - s.left);
+  out.h = (int16_t)(at.h * s.step_h - s.top);
+  out.w = (int16_t)(at.w * s.step_w - s.left);
   return out;
 }
 

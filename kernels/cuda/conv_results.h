@@ -16,13 +16,14 @@ typedef struct fl_results {
   fl_cspan gate;    /* in the order of `to`; results are 0 where it is not positive; absent: none */
   fl_span mask;     /* with pooling, if wanted: see conv_relu_fwd in ops.h */
   bool relu, pairs; /* pairs: channels are even, and two of them may be one access */
-  /* every > 1: cell (h, w) is pixel (row + h*every, column + w*every) of images of size `whole`. */
-  int every, row, column;
+  /* every_w > 1: cell (h, w) is pixel (row + h*every_h, column + w*every_w) of images of size
+   * `whole`. */
+  int every_h, every_w, row, column;
   fl_image whole;
 } fl_results;
 
 static inline fl_results fl_results_of(fl_span to, fl_cspan bias) {
-  fl_results r = {to, bias, {NULL, 0}, {NULL, 0}, false, false, 1, 0, 0, {0, 0, 0}};
+  fl_results r = {to, bias, {NULL, 0}, {NULL, 0}, false, false, 1, 1, 0, 0, {0, 0, 0}};
   return r;
 }
 
@@ -54,9 +55,9 @@ static __device__ __forceinline__ fl_pixel fl_cell_pixel(const fl_conv &s, int c
 /* Where element 0 of a cell is in `to`. */
 static __device__ __forceinline__ int64_t fl_cell_place(const fl_conv &s, const fl_results &r,
                                                         int cell) {
-  if (r.every == 1) return (int64_t)cell * s.to.channels;
+  if (r.every_w == 1) return (int64_t)cell * s.to.channels;
   fl_pixel at = fl_pixel_of(s.to, cell);
-  int h = r.row + at.h * r.every, w = r.column + at.w * r.every;
+  int h = r.row + at.h * r.every_h, w = r.column + at.w * r.every_w;
   return (((int64_t)at.image * r.whole.height + h) * r.whole.width + w) * s.to.channels;
 }
 

@@ -40,17 +40,17 @@ extern "C" const fl_ops fl_cuda_ops = {
     fl_cuda_act_bwd,
     fl_cuda_dropout,
     fl_cuda_flatten,
-    nullptr, // depthwise_fwd
-    nullptr, // depthwise_bwd_data
-    nullptr, // depthwise_bwd_weights
-    nullptr, // columns
-    nullptr, // embed_fwd
-    nullptr, // embed_bwd_weights
-    nullptr, // lstm_fwd
-    nullptr, // lstm_bwd
-    nullptr, // gru_fwd
-    nullptr, // gru_bwd
-    nullptr, // last
+    fl_cuda_depthwise_fwd,
+    fl_cuda_depthwise_bwd_data,
+    fl_cuda_depthwise_bwd_weights,
+    fl_cuda_columns,
+    fl_cuda_embed_fwd,
+    fl_cuda_embed_bwd_weights,
+    fl_cuda_lstm_fwd,
+    fl_cuda_lstm_bwd,
+    fl_cuda_gru_fwd,
+    fl_cuda_gru_bwd,
+    fl_cuda_last,
     nullptr, // shift_fwd
     nullptr, // shift_bwd_weights
     nullptr, // attend_fwd

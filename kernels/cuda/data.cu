@@ -10,37 +10,49 @@ typedef struct part {
   float shift[CHANNELS], scale[CHANNELS];
 } part;
 
+/* Value `at`, of channel k of the part, of the data. */
+static __device__ inline float scaled(const fl_source *source, const part *part, int64_t at,
+                                      int k) {
+  float x = source->bytes ? ((const uint8_t *)source->x)[at] : ((const float *)source->x)[at];
+  return (x - part->shift[k]) * part->scale[k];
+}
+
 /* Channel k of the part at (h, w) of the scaled image, which is 0 around its edges. */
 static __device__ inline float pixel(const fl_source *source, const part *part, int64_t example,
                                      int k, int h, int w) {
   fl_image s = source->image;
   if (h < 0 || h >= s.height || w < 0 || w >= s.width) return 0;
-  int64_t i = ((example * s.channels + part->first + k) * s.height + h) * s.width + w;
-  float x = source->bytes ? ((const uint8_t *)source->x)[i] : ((const float *)source->x)[i];
-  return (x - part->shift[k]) * part->scale[k];
+  return scaled(source, part,
+                ((example * s.channels + part->first + k) * s.height + h) * s.width + w, k);
 }
 
-/* A block makes one row: its image, and with the first channels its label and targets. */
+/* A block makes one row: its image or sequence, and with the first channels its labels and targets.
+ * Steps are to a sequence what pixels are to an image, but the data have them outside. */
 static FL_KERNEL_BOUNDS(THREADS, 4) void gather_rows(fl_rows rows, int B, fl_source source,
                                                      part part, const int32_t *index,
                                                      int64_t index_stride, fl_keys keys, fl_span x,
                                                      int32_t *label, fl_span target) {
-  int lane = blockIdx.y, row = blockIdx.x, T = source.n_target;
+  int lane = blockIdx.y, row = blockIdx.x, T = source.n_target, L = source.n_label;
   fl_image s = source.image;
+  int places = s.steps > 0 ? s.steps : s.height * s.width;
   bool live = row < rows.n[lane];
   int64_t example = live ? index[lane * index_stride + row] : -1;
-  float *image = fl_lane_out(x, lane) + (int64_t)row * s.height * s.width * s.channels;
+  float *image = fl_lane_out(x, lane) + (int64_t)row * places * s.channels;
   fl_key key = fl_keys_at(&keys, lane);
   fl_cut cut = fl_draw_cut(&source, &key, row);
-  for (int i = threadIdx.x; i < s.height * s.width * part.n; i += THREADS) {
+  for (int i = threadIdx.x; i < places * part.n; i += THREADS) {
     int k = i % part.n, at = i / part.n, h = at / s.width, w = at % s.width;
     int column = cut.flip ? s.width - 1 - w : w;
     float v = 0;
-    if (live) v = pixel(&source, &part, example, k, h + cut.down, column + cut.right);
+    if (live && s.steps > 0)
+      v = scaled(&source, &part, (example * places + at) * s.channels + part.first + k, k);
+    else if (live)
+      v = pixel(&source, &part, example, k, h + cut.down, column + cut.right);
     image[(int64_t)at * s.channels + part.first + k] = v;
   }
   if (part.first > 0) return;
-  if (label && threadIdx.x == 0) label[(int64_t)lane * B + row] = live ? source.label[example] : -1;
+  for (int i = threadIdx.x; label && i < L; i += THREADS)
+    label[((int64_t)lane * B + row) * L + i] = live ? source.label[example * L + i] : -1;
   for (int t = threadIdx.x; target.at && t < T; t += THREADS)
     fl_lane_out(target, lane)[(int64_t)row * T + t] = live ? source.target[example * T + t] : 0;
 }
@@ -65,7 +77,7 @@ fl_status fl_cuda_gather(fl_dev *d, fl_batch b, const fl_source *source, const i
       FL_LAUNCH(gather_rows, dim3((unsigned)b.B, (unsigned)lanes), THREADS, 0, d->stream,
                 fl_rows_of(b, c, lanes), b.B, *source, part_of(source, first),
                 index + c * index_stride, index_stride, fl_keys_of(draw, c, lanes),
-                fl_span_from(x, c), label ? label + (int64_t)c * b.B : NULL,
+                fl_span_from(x, c), label ? label + (int64_t)c * b.B * source->n_label : NULL,
                 fl_span_from(target, c));
   }
   return FL_LAUNCHED("a batch was gathered");

@@ -24,34 +24,6 @@ enum {
   SHARE_LEAST = 256, /* input features of a share */
 };
 
-/* Floats k .. k+FL_DEPTH-1 of R rows as a tile by rows; zero from float `end` on. row_at(row):
- * where a row starts, NULL for one of zeros; `any` is a valid address. V: floats a copy. */
-template <int V, int R, typename RowAt>
-static __device__ __forceinline__ void copy_rows(float *tile, const float *any, RowAt row_at, int k,
-                                                 int end) {
-  constexpr int columns = FL_DEPTH / V, at_once = THREADS / columns;
-  int column = (int)threadIdx.x % columns * V;
-#pragma unroll(V == 4 ? 8 : 1)
-  for (int row = (int)threadIdx.x / columns; row < R; row += at_once) {
-    const float *from = row_at(row);
-    const float *src = from && k + column < end ? from + k + column : NULL;
-    fl_copy<V, true>(tile + fl_by_rows(row, column), src, any);
-  }
-}
-
-/* A tile by columns from a matrix that lies turned: floats k .. of the rows that start at from[0 ..
- * N-1], NULL for a row of zeros. */
-template <int W, int N>
-static __device__ __forceinline__ void copy_turned(float *tile, const float *any,
-                                                   const float *const *from, int depth, int k) {
-  int row = (int)threadIdx.x % FL_DEPTH;
-#pragma unroll 4
-  for (int n = (int)threadIdx.x / FL_DEPTH; n < N; n += THREADS / FL_DEPTH) {
-    const float *src = from[n] && k + row < depth ? from[n] + k + row : NULL;
-    fl_copy<1>(tile + fl_by_columns(W, row, n), src, any);
-  }
-}
-
 /* Finds row r of the product of lanes first .. first+together-1: false when it is dead. */
 static __device__ __forceinline__ bool find_row(const fl_rows &rows, int first, int together, int B,
                                                 int r, int *lane, int *row) {
@@ -102,11 +74,11 @@ static FL_KERNEL_BOUNDS(THREADS, fl_blocks_resident(P)) void dense_fwd_by_rows(f
     auto w_row = [&](int n) { return o + n < f.O ? w + (int64_t)n * f.I : NULL; };
     auto x_row = [&](int n) { return from[n]; };
     if (f.even) {
-      copy_rows<4, M>(wide, w, w_row, depth, end);
-      copy_rows<4, N>(narrow, w, x_row, depth, end);
+      fl_copy_rows<4, M>(wide, w, w_row, depth, end);
+      fl_copy_rows<4, N>(narrow, w, x_row, depth, end);
     } else {
-      copy_rows<1, M>(wide, w, w_row, depth, end);
-      copy_rows<1, N>(narrow, w, x_row, depth, end);
+      fl_copy_rows<1, M>(wide, w, w_row, depth, end);
+      fl_copy_rows<1, N>(narrow, w, x_row, depth, end);
     }
   };
   fl_pipeline((end - first + FL_DEPTH - 1) / FL_DEPTH, copy, [&](int k) {
@@ -303,7 +275,7 @@ static FL_KERNEL_BOUNDS(THREADS,
     else
       fl_copy_columns<1, WIDE>(tile, wide, f.I, depth, k * FL_DEPTH, first, f.I);
     if (!SUMS)
-      copy_turned<W, N>(narrow, wide, from, depth, k * FL_DEPTH);
+      fl_copy_turned<W, N>(narrow, wide, from, depth, k * FL_DEPTH);
     else if (even_dy)
       fl_copy_columns<4, W>(narrow, dy, f.O, depth, k * FL_DEPTH, column, f.O);
     else

@@ -1,5 +1,4 @@
-/* What kernels over dense layers share: tiles by columns out of matrices, and room for a pipeline.
- */
+/* What kernels of products share: tiles out of matrices, and room for a pipeline. */
 #ifndef FL_CUDA_DENSE_H
 #define FL_CUDA_DENSE_H
 
@@ -23,6 +22,34 @@ static __device__ __forceinline__ void fl_copy_columns(float *tile, const float 
     bool in = k + row < n_row && first + column < end;
     const float *src = in ? from + (int64_t)(k + row) * pitch + first + column : NULL;
     fl_copy<V, true>(tile + fl_by_columns(W, row, column), src, from);
+  }
+}
+
+/* Floats k .. k+FL_DEPTH-1 of R rows as a tile by rows; zero from float `end` on. row_at(row):
+ * where a row starts, NULL for one of zeros; `any` is a valid address. V: floats a copy. */
+template <int V, int R, typename RowAt>
+static __device__ __forceinline__ void fl_copy_rows(float *tile, const float *any, RowAt row_at,
+                                                    int k, int end) {
+  constexpr int columns = FL_DEPTH / V, at_once = FL_DENSE_THREADS / columns;
+  int column = (int)threadIdx.x % columns * V;
+#pragma unroll(V == 4 ? 8 : 1)
+  for (int row = (int)threadIdx.x / columns; row < R; row += at_once) {
+    const float *from = row_at(row);
+    const float *src = from && k + column < end ? from + k + column : NULL;
+    fl_copy<V, true>(tile + fl_by_rows(row, column), src, any);
+  }
+}
+
+/* A tile by columns from a matrix that lies turned: floats k .. of the rows that start at from[0 ..
+ * N-1], NULL for a row of zeros. */
+template <int W, int N>
+static __device__ __forceinline__ void fl_copy_turned(float *tile, const float *any,
+                                                      const float *const *from, int depth, int k) {
+  int row = (int)threadIdx.x % FL_DEPTH;
+#pragma unroll 4
+  for (int n = (int)threadIdx.x / FL_DEPTH; n < N; n += FL_DENSE_THREADS / FL_DEPTH) {
+    const float *src = from[n] && k + row < depth ? from[n] + k + row : NULL;
+    fl_copy<1>(tile + fl_by_columns(W, row, n), src, any);
   }
 }
 

@@ -1,5 +1,6 @@
 /* Between images with channels fastest and features in channel-height-width order: each image is a
- * matrix of pixels by channels, transposed tile by tile through shared memory. */
+ * matrix of pixels by channels, transposed tile by tile through shared memory. And between images
+ * and sequences of their columns, which for images of height 1 are the same thing. */
 #include "cuda.h"
 
 enum { TILE = 32, LINES = 8 }; /* a block is TILE x LINES threads */
@@ -37,4 +38,35 @@ fl_status fl_cuda_flatten(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan
               fl_span_from(y, first));
   }
   return FL_LAUNCHED("a flattening was queued");
+}
+
+enum { THREADS = 256 };
+
+/* A thread takes one element of the sequence; blocks: elements by lanes. */
+static FL_KERNEL_BOUNDS(THREADS, 4) void turn_columns(fl_image s, bool back, fl_rows live,
+                                                      fl_cspan x, fl_span y) {
+  int e = (int)blockIdx.x * THREADS + (int)threadIdx.x, features = s.channels * s.height;
+  int step = e / features, image = step / s.width, at = e - step * features;
+  if (image >= live.n[blockIdx.y]) return;
+  int channel = at / s.height, h = at - channel * s.height, w = step - image * s.width;
+  int64_t pixel = (((int64_t)image * s.height + h) * s.width + w) * s.channels + channel;
+  const float *from = fl_lane(x, (int)blockIdx.y);
+  fl_lane_out(y, (int)blockIdx.y)[back ? pixel : e] = from[back ? e : pixel];
+}
+
+fl_status fl_cuda_columns(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y) {
+  FL_TRY(fl_cuda_enter(d));
+  int64_t elements = b.B * fl_image_size(s);
+  if (elements > INT32_MAX - THREADS)
+    return fl_fail(FEDLANE_UNSUPPORTED,
+                   "%d images of %d x %d x %d are too many to be turned into sequences on cuda: at "
+                   "most 2^31 elements",
+                   b.B, s.channels, s.height, s.width);
+  for (int first = 0; first < b.C; first += FL_GROUP) {
+    int lanes = min(b.C - first, (int)FL_GROUP);
+    FL_LAUNCH(turn_columns, dim3((unsigned)fl_ceil_div(elements, THREADS), (unsigned)lanes),
+              dim3(THREADS), 0, d->stream, s, back, fl_rows_of(b, first, lanes),
+              fl_cspan_from(x, first), fl_span_from(y, first));
+  }
+  return FL_LAUNCHED("columns were queued");
 }

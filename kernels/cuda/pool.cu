@@ -6,6 +6,7 @@
 
 #include "block.h"
 #include "cuda.h"
+#include "window.h"
 
 enum { THREADS = 256 };
 
@@ -63,8 +64,8 @@ static __device__ inline void read_bytes(const uint8_t *at, uint8_t (&out)[V]) {
 
 /* The first largest of a window, or its mean; a NaN is larger than everything. */
 template <int V>
-static FL_KERNEL_BOUNDS(THREADS, 3) void pool_fwd_windows(fl_window s, fl_rows rows,
-                                                          fl_pooling kind, fl_cspan x, fl_span y) {
+static FL_KERNEL_BOUNDS(THREADS, 3) void pool_fwd_windows(fl_sides s, fl_rows rows, fl_pooling kind,
+                                                          fl_cspan x, fl_span y) {
   int e = (int)(blockIdx.x * THREADS + threadIdx.x);
   spot at = spot_of<V>(s.out, e);
   if (at.row >= rows.n[blockIdx.y]) return;
@@ -72,9 +73,9 @@ static FL_KERNEL_BOUNDS(THREADS, 3) void pool_fwd_windows(fl_window s, fl_rows r
   float out[V], in[V];
   bool max = kind == FL_POOL_MAX;
   for (int v = 0; v < V; v++) out[v] = max ? -INFINITY : 0;
-  int top = at.h * s.stride - s.pad, left = at.w * s.stride - s.pad;
-  for (int h = top < 0 ? 0 : top; h < min(top + s.kernel, s.in.height); h++)
-    for (int w = left < 0 ? 0 : left; w < min(left + s.kernel, s.in.width); w++) {
+  int top = at.h * s.stride_h - s.pad_h, left = at.w * s.stride_w - s.pad_w;
+  for (int h = top < 0 ? 0 : top; h < min(top + s.kernel_h, s.in.height); h++)
+    for (int w = left < 0 ? 0 : left; w < min(left + s.kernel_w, s.in.width); w++) {
       read<V>(xs + element(s.in, at, h, w), in);
       for (int v = 0; v < V; v++)
         if (!max)
@@ -82,7 +83,7 @@ static FL_KERNEL_BOUNDS(THREADS, 3) void pool_fwd_windows(fl_window s, fl_rows r
         else if (in[v] > out[v] || in[v] != in[v])
           out[v] = in[v];
     }
-  float share = max ? 1 : 1.0f / (float)(s.kernel * s.kernel);
+  float share = max ? 1 : 1.0f / (float)(s.kernel_h * s.kernel_w);
   for (int v = 0; v < V; v++) out[v] *= share;
   write<V>(fl_lane_out(y, (int)blockIdx.y) + element(s.out, at, at.h, at.w), out);
 }
@@ -91,15 +92,15 @@ static FL_KERNEL_BOUNDS(THREADS, 3) void pool_fwd_windows(fl_window s, fl_rows r
  * is the pixel `at`: one that is not less than the window's result y (a NaN is not less), where all
  * that come before it are. */
 template <int V>
-static __device__ inline void keep_first(const fl_window &s, spot at, int h, int w, const float *xs,
+static __device__ inline void keep_first(const fl_sides &s, spot at, int h, int w, const float *xs,
                                          const float (&y)[V], float (&dy)[V]) {
   float in[V];
   read<V>(xs + element(s.in, at, at.h, at.w), in);
   for (int v = 0; v < V; v++)
     if (in[v] < y[v]) dy[v] = 0;
-  int top = h * s.stride - s.pad, left = w * s.stride - s.pad;
+  int top = h * s.stride_h - s.pad_h, left = w * s.stride_w - s.pad_w;
   for (int i = top < 0 ? 0 : top; i <= at.h; i++)
-    for (int j = left < 0 ? 0 : left; j < min(left + s.kernel, s.in.width); j++) {
+    for (int j = left < 0 ? 0 : left; j < min(left + s.kernel_w, s.in.width); j++) {
       if (i == at.h && j >= at.w) return;
       read<V>(xs + element(s.in, at, i, j), in);
       for (int v = 0; v < V; v++)
@@ -109,7 +110,7 @@ static __device__ inline void keep_first(const fl_window &s, spot at, int h, int
 
 /* A thread gathers what the windows that hold its pixel send back, in scan order. */
 template <int V>
-static FL_KERNEL_BOUNDS(THREADS, 3) void pool_bwd_gather(fl_window s, fl_rows rows, fl_pooling kind,
+static FL_KERNEL_BOUNDS(THREADS, 3) void pool_bwd_gather(fl_sides s, fl_rows rows, fl_pooling kind,
                                                          fl_cspan x, fl_cspan y, fl_cspan dy,
                                                          fl_span dx) {
   int e = (int)(blockIdx.x * THREADS + threadIdx.x);
@@ -118,12 +119,12 @@ static FL_KERNEL_BOUNDS(THREADS, 3) void pool_bwd_gather(fl_window s, fl_rows ro
   const float *xs = fl_lane(x, (int)blockIdx.y), *ys = fl_lane(y, (int)blockIdx.y);
   const float *dys = fl_lane(dy, (int)blockIdx.y);
   bool max = kind == FL_POOL_MAX;
-  float sum[V] = {}, share = max ? 1 : 1.0f / (float)(s.kernel * s.kernel);
-  int below = at.h + s.pad, right = at.w + s.pad;
-  int h = below < s.kernel ? 0 : (below - s.kernel) / s.stride + 1;
-  for (; h <= min(below / s.stride, s.out.height - 1); h++) {
-    int w = right < s.kernel ? 0 : (right - s.kernel) / s.stride + 1;
-    for (; w <= min(right / s.stride, s.out.width - 1); w++) {
+  float sum[V] = {}, share = max ? 1 : 1.0f / (float)(s.kernel_h * s.kernel_w);
+  int below = at.h + s.pad_h, right = at.w + s.pad_w;
+  int h = below < s.kernel_h ? 0 : (below - s.kernel_h) / s.stride_h + 1;
+  for (; h <= min(below / s.stride_h, s.out.height - 1); h++) {
+    int w = right < s.kernel_w ? 0 : (right - s.kernel_w) / s.stride_w + 1;
+    for (; w <= min(right / s.stride_w, s.out.width - 1); w++) {
       int64_t window = element(s.out, at, h, w);
       float gradient[V], result[V];
       read<V>(dys + window, gradient);
@@ -187,8 +188,9 @@ fl_status fl_cuda_pool_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_pooling
   int64_t blocks = fl_ceil_div(b.B * fl_image_size(s->out) / (vectors ? 4 : 1), THREADS);
   for (int first = 0; first < b.C; first += FL_GROUP) {
     int lanes = min(b.C - first, (int)FL_GROUP);
-    FL_LAUNCH(kernel, dim3((unsigned)blocks, (unsigned)lanes), dim3(THREADS), 0, d->stream, *s,
-              fl_rows_of(b, first, lanes), kind, fl_cspan_from(x, first), fl_span_from(y, first));
+    FL_LAUNCH(kernel, dim3((unsigned)blocks, (unsigned)lanes), dim3(THREADS), 0, d->stream,
+              fl_sides_of(s), fl_rows_of(b, first, lanes), kind, fl_cspan_from(x, first),
+              fl_span_from(y, first));
   }
   return FL_LAUNCHED("a pooling was queued");
 }
@@ -203,9 +205,9 @@ fl_status fl_cuda_pool_bwd(fl_dev *d, fl_batch b, const fl_window *s, fl_pooling
   int64_t blocks = fl_ceil_div(b.B * fl_image_size(s->in) / (vectors ? 4 : 1), THREADS);
   for (int first = 0; first < b.C; first += FL_GROUP) {
     int lanes = min(b.C - first, (int)FL_GROUP);
-    FL_LAUNCH(kernel, dim3((unsigned)blocks, (unsigned)lanes), dim3(THREADS), 0, d->stream, *s,
-              fl_rows_of(b, first, lanes), kind, fl_cspan_from(x, first), fl_cspan_from(y, first),
-              fl_cspan_from(dy, first), fl_span_from(dx, first));
+    FL_LAUNCH(kernel, dim3((unsigned)blocks, (unsigned)lanes), dim3(THREADS), 0, d->stream,
+              fl_sides_of(s), fl_rows_of(b, first, lanes), kind, fl_cspan_from(x, first),
+              fl_cspan_from(y, first), fl_cspan_from(dy, first), fl_span_from(dx, first));
   }
   return FL_LAUNCHED("a gradient of pooling was queued");
 }

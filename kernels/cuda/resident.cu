@@ -169,7 +169,7 @@ static int64_t plan_conv(fl_task *f, int B, int64_t room) {
 
 static bool takes_window(const fl_call *c) {
   const fl_window *s = &c->window;
-  return s->stride == 1 && (s->kernel == 3 || s->kernel == 5);
+  return !s->flat && s->stride == 1 && (s->kernel == 3 || s->kernel == 5);
 }
 
 static double flop_of(const fl_call *c) {
@@ -212,6 +212,8 @@ static fl_status plan(fl_dev *d, const fl_tape *tape, fl_task *task, int *bytes)
                        "with stride 1");
       need = plan_conv(f, tape->B, room);
     }
+    if (f->call.window.flat)
+      return fl_fail(FEDLANE_UNSUPPORTED, "the model pools along the width alone");
     if (need > room)
       return fl_fail(FEDLANE_UNSUPPORTED, "a layer does not fit into the %d KB of shared memory",
                      most / 1024);

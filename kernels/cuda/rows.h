@@ -87,10 +87,14 @@ static __device__ inline int fl_first_largest(const float *z, int K, float *larg
   return at;
 }
 
-/* One live row of cross-entropy by one warp. */
+/* One live row of cross-entropy by one warp; nothing at label -1. */
 static __device__ inline fl_tally fl_xent_row(int K, int label, float norm, const float *z,
                                               float *dz) {
   float top;
+  if (label < 0) {
+    for (int k = threadIdx.x % 32; dz && k < K; k += 32) dz[k] = 0;
+    return fl_tally{0, 0};
+  }
   int best = fl_first_largest(z, K, &top);
   double sum = 0;
   for (int k = threadIdx.x % 32; k < K; k += 32) sum += expf(z[k] - top);

@@ -1,9 +1,14 @@
 #include "ref.h"
 
-/* The window of one output pixel along one axis: input place of tap k, or -1 in the padding. */
-static int place(const fl_window *s, int out, int k, int length) {
-  int at = out * s->stride - s->pad + k;
-  return at >= 0 && at < length ? at : -1;
+/* The input row and column that an output pixel sees through a tap, or -1 in the padding. */
+static int row_of(const fl_window *s, int out, int kh) {
+  int at = out * fl_window_stride_h(s) - fl_window_pad_h(s) + kh;
+  return at >= 0 && at < s->in.height ? at : -1;
+}
+
+static int column_of(const fl_window *s, int out, int kw) {
+  int at = out * s->stride - s->pad + kw;
+  return at >= 0 && at < s->in.width ? at : -1;
 }
 
 static int64_t pixel(fl_image s, int channel, int h, int w) {
@@ -11,16 +16,16 @@ static int64_t pixel(fl_image s, int channel, int h, int w) {
 }
 
 static int64_t tap(const fl_window *s, int o, int i, int kh, int kw) {
-  return (((int64_t)o * s->in.channels + i) * s->kernel + kh) * s->kernel + kw;
+  return (((int64_t)o * s->in.channels + i) * fl_window_kernel_h(s) + kh) * s->kernel + kw;
 }
 
 /* One output of one image: the sum of x*w over the window and, innermost, input channels. */
 static double correlate(const fl_window *s, const float *x, const float *w, int o, int h, int v) {
-  int64_t plane = pixel(s->in, 1, 0, 0), taps = (int64_t)s->kernel * s->kernel;
+  int64_t plane = pixel(s->in, 1, 0, 0), taps = tap(s, 0, 1, 0, 0);
   double sum = 0;
-  for (int kh = 0; kh < s->kernel; kh++)
+  for (int kh = 0; kh < fl_window_kernel_h(s); kh++)
     for (int kw = 0; kw < s->kernel; kw++) {
-      int row = place(s, h, kh, s->in.height), column = place(s, v, kw, s->in.width);
+      int row = row_of(s, h, kh), column = column_of(s, v, kw);
       if (row < 0 || column < 0) continue;
       const float *xs = x + pixel(s->in, 0, row, column), *ws = w + tap(s, o, 0, kh, kw);
       for (int i = 0; i < s->in.channels; i++) sum += (double)xs[i * plane] * ws[i * taps];
@@ -50,11 +55,11 @@ static double correlate_back(const fl_window *s, const float *dy, const float *w
                              int column) {
   int64_t plane = pixel(s->out, 1, 0, 0), filter = tap(s, 1, 0, 0, 0);
   double sum = 0;
-  for (int kh = 0; kh < s->kernel; kh++)
+  for (int kh = 0; kh < fl_window_kernel_h(s); kh++)
     for (int kw = 0; kw < s->kernel; kw++) {
-      int h = row + s->pad - kh, v = column + s->pad - kw;
-      if (h < 0 || v < 0 || h % s->stride || v % s->stride) continue;
-      h /= s->stride;
+      int h = row + fl_window_pad_h(s) - kh, v = column + s->pad - kw;
+      if (h < 0 || v < 0 || h % fl_window_stride_h(s) || v % s->stride) continue;
+      h /= fl_window_stride_h(s);
       v /= s->stride;
       if (h >= s->out.height || v >= s->out.width) continue;
       const float *dys = dy + pixel(s->out, 0, h, v), *ws = w + tap(s, 0, i, kh, kw);
@@ -84,7 +89,7 @@ static double correlate_weight(const fl_window *s, const float *x, const float *
                                int kh, int kw) {
   double sum = 0;
   for (int h = 0; h < s->out.height; h++) {
-    int row = place(s, h, kh, s->in.height);
+    int row = row_of(s, h, kh);
     if (row < 0) continue;
     const float *xs = x + pixel(s->in, i, row, 0), *dys = dy + pixel(s->out, o, h, 0);
     for (int v = 0; v < s->out.width; v++) {
@@ -100,7 +105,7 @@ static void lane_weights(const fl_window *s, int rows, const float *x, const flo
   int64_t in = fl_image_size(s->in), out = fl_image_size(s->out);
   for (int o = 0; o < s->out.channels; o++)
     for (int i = 0; i < s->in.channels; i++)
-      for (int kh = 0; kh < s->kernel; kh++)
+      for (int kh = 0; kh < fl_window_kernel_h(s); kh++)
         for (int kw = 0; kw < s->kernel; kw++) {
           double sum = 0;
           for (int row = 0; row < rows; row++)

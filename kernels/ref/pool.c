@@ -3,9 +3,10 @@
 /* The first largest element of a window in scan order, as a place in the plane. */
 static int64_t largest(const fl_window *s, const float *x, int h, int v) {
   int64_t best = -1;
-  for (int kh = 0; kh < s->kernel; kh++)
+  for (int kh = 0; kh < fl_window_kernel_h(s); kh++)
     for (int kw = 0; kw < s->kernel; kw++) {
-      int row = h * s->stride - s->pad + kh, column = v * s->stride - s->pad + kw;
+      int row = h * fl_window_stride_h(s) - fl_window_pad_h(s) + kh;
+      int column = v * s->stride - s->pad + kw;
       if (row < 0 || row >= s->in.height || column < 0 || column >= s->in.width) continue;
       int64_t at = (int64_t)row * s->in.width + column;
       if (best < 0 || x[at] > x[best] || x[at] != x[at]) best = at;
@@ -15,13 +16,14 @@ static int64_t largest(const fl_window *s, const float *x, int h, int v) {
 
 static double average(const fl_window *s, const float *x, int h, int v) {
   double sum = 0;
-  for (int kh = 0; kh < s->kernel; kh++)
+  for (int kh = 0; kh < fl_window_kernel_h(s); kh++)
     for (int kw = 0; kw < s->kernel; kw++) {
-      int row = h * s->stride - s->pad + kh, column = v * s->stride - s->pad + kw;
+      int row = h * fl_window_stride_h(s) - fl_window_pad_h(s) + kh;
+      int column = v * s->stride - s->pad + kw;
       if (row < 0 || row >= s->in.height || column < 0 || column >= s->in.width) continue;
       sum += x[(int64_t)row * s->in.width + column];
     }
-  return sum / (s->kernel * s->kernel);
+  return sum / (fl_window_kernel_h(s) * s->kernel);
 }
 
 fl_status fl_ref_pool_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_pooling kind, fl_cspan x,
@@ -43,16 +45,16 @@ fl_status fl_ref_pool_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_pooling 
 static double pixel_back(const fl_window *s, fl_pooling kind, const float *x, const float *dy,
                          int row, int column) {
   double sum = 0;
-  for (int kh = 0; kh < s->kernel; kh++)
+  for (int kh = 0; kh < fl_window_kernel_h(s); kh++)
     for (int kw = 0; kw < s->kernel; kw++) {
-      int h = row + s->pad - kh, v = column + s->pad - kw;
-      if (h < 0 || v < 0 || h % s->stride || v % s->stride) continue;
-      h /= s->stride;
+      int h = row + fl_window_pad_h(s) - kh, v = column + s->pad - kw;
+      if (h < 0 || v < 0 || h % fl_window_stride_h(s) || v % s->stride) continue;
+      h /= fl_window_stride_h(s);
       v /= s->stride;
       if (h >= s->out.height || v >= s->out.width) continue;
       double g = dy[(int64_t)h * s->out.width + v];
       if (kind == FL_POOL_AVERAGE)
-        sum += g / (s->kernel * s->kernel);
+        sum += g / (fl_window_kernel_h(s) * s->kernel);
       else if (largest(s, x, h, v) == (int64_t)row * s->in.width + column)
         sum += g;
     }

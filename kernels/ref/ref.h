@@ -58,6 +58,25 @@ fl_status fl_ref_dropout(fl_dev *d, fl_batch b, int64_t n, float p, const fl_dra
                          fl_span y);
 fl_status fl_ref_flatten(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y);
 
+fl_status fl_ref_embed_fwd(fl_dev *d, fl_batch b, int V, int F, fl_cspan x, fl_cspan w, fl_span y);
+fl_status fl_ref_embed_bwd_weights(fl_dev *d, fl_batch b, int V, int F, fl_cspan x, fl_cspan dy,
+                                   fl_coef scale, fl_span gw);
+fl_status fl_ref_lstm_fwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_span y, fl_span keep);
+fl_status fl_ref_lstm_bwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cspan dy,
+                          fl_span keep);
+fl_status fl_ref_gru_fwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cspan bias, fl_span y,
+                         fl_span keep);
+fl_status fl_ref_gru_bwd(fl_dev *d, fl_batch b, int T, int H, fl_cspan w, fl_cspan dy,
+                         fl_span keep);
+fl_status fl_ref_last(fl_dev *d, fl_batch b, int T, int F, bool back, fl_cspan x, fl_span y);
+fl_status fl_ref_depthwise_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x, fl_cspan w,
+                               fl_cspan bias, fl_span y);
+fl_status fl_ref_depthwise_bwd_data(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan dy,
+                                    fl_cspan w, fl_span dx);
+fl_status fl_ref_depthwise_bwd_weights(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x,
+                                       fl_cspan dy, fl_coef scale, fl_span gw, fl_span gbias);
+fl_status fl_ref_columns(fl_dev *d, fl_batch b, fl_image s, bool back, fl_cspan x, fl_span y);
+
 fl_status fl_ref_xent(fl_dev *d, fl_batch b, int K, fl_coef norm, const int32_t *label, fl_cspan z,
                       fl_span dz, double *loss, int64_t *hit);
 fl_status fl_ref_regress(fl_dev *d, fl_batch b, int T, fl_regression kind, float delta,

@@ -30,7 +30,8 @@ static std::optional<piece> find(const void *at, size_t bytes) {
   auto next = pieces.upper_bound(from);
   if (next == pieces.begin()) return std::nullopt;
   const auto &[start, found] = *std::prev(next);
-  if (from + bytes > start + found.bytes) return std::nullopt;
+  uintptr_t before = reinterpret_cast<uintptr_t>(from) - reinterpret_cast<uintptr_t>(start);
+  if (before > found.bytes || bytes > found.bytes - before) return std::nullopt;
   return found;
 }
 
