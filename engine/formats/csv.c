@@ -50,7 +50,8 @@ static fl_status give_role(reader *r, const char *list, const char *what, role r
   fl_status status = FEDLANE_OK;
   for (int i = 0; i < n && status == FEDLANE_OK; i++) {
     struct column *c = &r->column[column[i]];
-    if (c->role == UNUSED || c->role == NUMBER)
+    bool chosen = c->role == NUMBER && *r->args->columns && role != CATEGORY;
+    if (c->role == UNUSED || (c->role == NUMBER && !chosen))
       c->role = role;
     else
       status = fl_fail(FEDLANE_USAGE, "%s names column %d, which is named for another use too",
@@ -212,12 +213,18 @@ static fl_status read_rows(reader *r, fl_csv *c) {
   }
 }
 
+/* A file that is bad as a whole may be left out too: one without a good row would be a client that
+ * has nothing. */
 static fl_status read_file(reader *r, const char *path) {
   fl_csv c = {0};
+  int64_t before = r->train.n + r->test.n;
   FL_TRY(fl_csv_open(path, r->separator, &c));
   fl_status status = read_rows(r, &c);
   fl_csv_close(&c);
-  return status;
+  if (status == FEDLANE_OK && r->train.n + r->test.n == before)
+    status = fl_fail(FEDLANE_DATA, "%s: there is no good row in it", path);
+  if (r->width == 0) fl_names_free(&r->header);
+  return fl_pass_over(r->how, status, &r->out->skipped);
 }
 
 static fl_status read_files(reader *r) {
@@ -228,8 +235,8 @@ static fl_status read_files(reader *r) {
   if (*r->args->test) FL_GO(fl_file_beside(r->how->path, r->args->test, &path));
   for (int i = 0; i < list.n; i++)
     if (!path || strcmp(list.path[i], path) != 0) FL_GO(read_file(r, list.path[i]));
-  if (list.n == 1 && r->client < 0)
-    fl_names_free(&r->clients); /* one file tells no clients apart */
+  /* One file tells no clients apart. */
+  if (r->client < 0 && r->clients.n == 1) fl_names_free(&r->clients);
   r->testing = true;
   if (path) FL_GO(read_file(r, path));
 done:

@@ -15,7 +15,7 @@ typedef struct leaf_args {
 } leaf_args;
 
 enum { FEMNIST, SHAKESPEARE, VECTORS };
-enum { SIDE = 28, LETTERS_A_TEXT = 80, FEMNIST_CLASSES = 62, FEATURES_MOST = 1 << 24 };
+enum { SIDE = 28, LETTERS_A_TEXT = 80, FEMNIST_CLASSES = 62, FEATURES_MOST = 1 << 20 };
 #define BAD (-1.0f) /* the label of an example that is left out */
 
 /* LEAF's letters in its order; the number after the last stands for all others. */

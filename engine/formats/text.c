@@ -147,7 +147,7 @@ static bool of_word(char c) { return isalnum((unsigned char)c) || c == '\'' || (
  */
 static bool next_word(const reader *r, const speech *s, int64_t *at, int64_t *length) {
   int64_t end = s->first + s->n, i = *at;
-  while (i < end && isspace((unsigned char)r->text[i])) i++;
+  while (i < end && (isspace((unsigned char)r->text[i]) || r->text[i] == '\0')) i++;
   *at = i;
   while (i < end && of_word(r->text[i])) i++;
   if (i == *at && i < end) i++;
@@ -295,7 +295,7 @@ static fl_status make_sequences(reader *r) {
   return FEDLANE_OK;
 }
 
-/* Reads the text; carriage returns are dropped, and a zero byte ends it. */
+/* Reads the text; carriage returns are dropped. */
 static fl_status read_text(reader *r) {
   unsigned char *data = NULL;
   int64_t size, kept = 0;
