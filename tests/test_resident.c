@@ -144,7 +144,7 @@ static void test_a_plan_says_which_way(void) {
        "windows other than"},
       {"model={layers: [{depthwise: 3}, flatten, {dense: 0}]}", "depthwise convolutions"},
       {"model={layers: [as_sequence, as_image, {conv1d: 4, kernel: 3}, flatten, {dense: 0}]}",
-       "sequences and images"},
+       "sequences made of images"},
   };
   static const scene images = {60, 3, 32, 0, 50, "name: mlp", ""};
   char text[2048];
