@@ -4,7 +4,7 @@
  * tolerance. A rig runs one case on one backend: it makes the inputs from the case's seed, calls
  * the slots, and keeps every result as doubles in plain order, lane by lane, so that results of two
  * rigs can be compared whatever the backends' private orders are. To add an op: write its run in
- * op_runs.c and its lines in op_cases.c; all kinds of tests then cover it. */
+ * op_runs.c and its lines in an op_cases_*.inc; all kinds of tests then cover it. */
 #ifndef FL_OP_CASES_H
 #define FL_OP_CASES_H
 
