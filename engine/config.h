@@ -33,7 +33,7 @@ typedef struct fl_data_args {
   int normalise; /* fl_normalise: auto,standard,unit,none */
   int64_t crop;  /* random crop padding */
   bool flip;
-  double hold_out; /* share of each client's examples kept for per-client evaluation */
+  double hold_out;   /* share of each client's examples kept for per-client evaluation */
   const char *cache; /* folder of data sets that have been read; "": none */
 } fl_data_args;
 

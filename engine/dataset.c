@@ -16,8 +16,7 @@ static int64_t examples(const fl_dataset *d) { return d->n_train + d->n_test; }
 /* rows * columns values; NULL when they do not fit in memory. Never empty. */
 static void *aligned(int64_t rows, int64_t columns, int64_t size) {
   int64_t bytes;
-  if (__builtin_mul_overflow(rows, columns, &bytes) ||
-      __builtin_mul_overflow(bytes, size, &bytes))
+  if (__builtin_mul_overflow(rows, columns, &bytes) || __builtin_mul_overflow(bytes, size, &bytes))
     return NULL;
   return fl_host_block(bytes);
 }
@@ -37,6 +36,20 @@ fl_status fl_dataset_alloc(fl_dataset *d) {
   fl_dataset_close(d);
   return fl_fail(FEDLANE_MEMORY, "no memory for %lld examples of %lld values", (long long)n,
                  (long long)features);
+}
+
+static _Thread_local struct {
+  fl_watch watch;
+  void *of;
+} told;
+
+void fl_dataset_watch(fl_watch watch, void *of) {
+  told.watch = watch;
+  told.of = of;
+}
+
+void fl_dataset_tell(int64_t done, int64_t all) {
+  if (told.watch) told.watch(told.of, done, all);
 }
 
 void fl_dataset_close(fl_dataset *d) {

@@ -93,6 +93,12 @@ typedef struct fl_load {
   bool skip_bad; /* leave bad rows and files out, and count them; else the first one is an error */
 } fl_load;
 
+/* Told of reading as it goes: `done` of `all` files or clients, in the thread that reads. */
+typedef void (*fl_watch)(void *of, int64_t done, int64_t all);
+/* Whom the formats that this thread calls tell from now on; NULL: nobody. */
+void fl_dataset_watch(fl_watch watch, void *of);
+void fl_dataset_tell(int64_t done, int64_t all);
+
 /* A data format: how files become a data set. */
 typedef struct fl_format {
   fl_record record;

@@ -103,8 +103,10 @@ typedef struct fl_metric {
 /* A sink takes the metrics of each round. `path` is the run folder. */
 typedef struct fl_sink_kind {
   fl_record record;
-  /* resumed_after: rounds already in the folder; later rows of an earlier try are removed. */
-  fl_status (*open)(const char *path, const fl_config *config, int resumed_after, void **state);
+  /* data: what was read; kept by the caller. resumed_after: rounds already in the folder; later
+   * rows of an earlier try are removed. */
+  fl_status (*open)(const char *path, const fl_config *config, const fl_dataset *data,
+                    int resumed_after, void **state);
   fl_status (*row)(void *state, const fedlane_metrics *metrics);
   fl_status (*close)(void **state); /* also on failure; flushes */
 } fl_sink_kind;

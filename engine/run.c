@@ -191,7 +191,8 @@ static fl_status open_folder(fedlane_run *run, bool resume) {
   FL_TRY(write_config(output, run->config->resolved));
   for (int i = 0; i < fl_sinks.n && i < FL_SINKS_MAX; i++) {
     run->sink[i].kind = (const fl_sink_kind *)fl_sinks.entry[i];
-    FL_TRY(run->sink[i].kind->open(output, run->config, run->round, &run->sink[i].state));
+    FL_TRY(
+        run->sink[i].kind->open(output, run->config, &run->data, run->round, &run->sink[i].state));
     run->n_sink = i + 1;
   }
   return FEDLANE_OK;

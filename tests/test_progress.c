@@ -26,12 +26,13 @@ static const char config[] =
     "eval: {every: 5}\n";
 
 /* Starts a run on a terminal of so many columns; false where there are no terminals to be had. */
-static bool start(terminal *t, int columns, const char *locale, const char *setting) {
+static bool start_on(const char *text, terminal *t, int columns, const char *locale,
+                     const char *setting) {
   char path[256];
   snprintf(path, sizeof path, "%s/config.yaml", fl_test_folder());
   FILE *file = fopen(path, "w");
   CU_ASSERT_PTR_NOT_NULL_FATAL(file);
-  fputs(config, file);
+  fputs(text, file);
   fclose(file);
   struct winsize size = {.ws_row = 24, .ws_col = (unsigned short)columns};
   t->n = 0;
@@ -43,6 +44,10 @@ static bool start(terminal *t, int columns, const char *locale, const char *sett
   unsetenv("NO_COLOR");
   execl(FEDLANE_PROGRAM, "fedlane", "run", path, setting, (char *)NULL);
   _exit(99);
+}
+
+static bool start(terminal *t, int columns, const char *locale, const char *setting) {
+  return start_on(config, t, columns, locale, setting);
 }
 
 /* Reads until the text holds `mark`, or to the end when it is NULL; of a long text the last part
@@ -143,7 +148,22 @@ static void test_interrupt_stops_after_the_round(void) {
   CU_ASSERT_PTR_NOT_NULL(strstr(t.text, "nothing was kept, because output is empty"));
 }
 
+static void test_reading_is_shown(void) {
+  static const char small[] = "data: {format: tff, set: emnist, path: " FEDLANE_SOURCE
+                              "/tests/hdf5, partition: {kind: natural}}\n"
+                              "model: {name: logistic}\n"
+                              "train: {rounds: 1, cohort: 1}\n";
+  static terminal t;
+  if (!start_on(small, &t, 80, "C", "seed=1")) return;
+  read_until(&t, NULL);
+  CU_ASSERT_EQUAL(finish(&t), 0);
+  const char *drawn = strstr(t.text, "reading 0 of 2");
+  CU_ASSERT_PTR_NOT_NULL_FATAL(drawn);
+  CU_ASSERT_PTR_NOT_NULL(strstr(drawn, "\r\033[K")); /* and removed before the plan */
+}
+
 static const fl_test tests[] = {
+    {"reading is shown", test_reading_is_shown},
     {"the line fits the terminal", test_fits_the_terminal},
     {"lines of evaluations stay", test_evaluations_stay},
     {"the bar suits the locale", test_bar_suits_the_locale},

@@ -10,6 +10,10 @@
 #include "files.h"
 #include "suite.h"
 
+/* What the runs of these tests have read. */
+static char notice[] = "left out: sign 7";
+static const fl_dataset read_data = {.skipped = 3, .notice = notice};
+
 static fl_config config(void) {
   static char resolved[] = "name: trial\ndata:\n  path: a</script>b\n";
   fl_config c = {.general = {.name = "trial", .output = "x"}, .resolved = resolved};
@@ -48,7 +52,7 @@ static fedlane_metrics metrics(int r) {
 static void write_rows(const fl_sink_kind *sink, const char *folder, int first, int last) {
   fl_config c = config();
   void *state = NULL;
-  CU_ASSERT_EQUAL_FATAL(sink->open(folder, &c, first - 1, &state), FEDLANE_OK);
+  CU_ASSERT_EQUAL_FATAL(sink->open(folder, &c, &read_data, first - 1, &state), FEDLANE_OK);
   for (int r = first; r <= last; r++) {
     fedlane_metrics m = metrics(r);
     CU_ASSERT_EQUAL(sink->row(state, &m), FEDLANE_OK);
@@ -282,6 +286,8 @@ static void page(void) {
   write_rows(kind("jsonl"), folder, 1, 4);
   write_rows(kind("report"), folder, 3, 6);
   char *text = read_text(folder, "report.html", &size);
+  CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"skipped\":3"));
+  CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"notice\":\"left out: sign 7\""));
   json_t *data = page_data(text);
   CU_ASSERT_EQUAL(json_array_size(json_object_get(data, "rows")), 6);
   CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(data, "name")), "trial");
@@ -302,7 +308,7 @@ static void unwritable(void) {
   for (int i = 0; i < fl_sinks.n; i++) {
     const fl_sink_kind *sink = (const fl_sink_kind *)fl_sinks.entry[i];
     void *state = NULL;
-    fl_status status = sink->open(missing, &c, 0, &state);
+    fl_status status = sink->open(missing, &c, &read_data, 0, &state);
     if (status == FEDLANE_OK) status = sink->close(&state);
     CU_ASSERT_EQUAL(status, FEDLANE_IO);
     CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), missing));
@@ -322,7 +328,7 @@ static void full_disk(void) {
   for (int i = 0; i < fl_sinks.n; i++) {
     const fl_sink_kind *sink = (const fl_sink_kind *)fl_sinks.entry[i];
     void *state = NULL;
-    CU_ASSERT_EQUAL_FATAL(sink->open(folder, &c, 0, &state), FEDLANE_OK);
+    CU_ASSERT_EQUAL_FATAL(sink->open(folder, &c, &read_data, 0, &state), FEDLANE_OK);
     setrlimit(RLIMIT_FSIZE, &none);
     fl_status row = sink->row(state, &m), closed = sink->close(&state);
     setrlimit(RLIMIT_FSIZE, &limit);

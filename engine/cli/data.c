@@ -181,7 +181,13 @@ static void show_mixes(const report *r) {
 
 static fl_status prepare(report *r, const char *path, int n, const char *const *override) {
   FL_TRY(fl_config_read(path, n, override, &r->config));
-  FL_TRY(fl_data_open(r->config, &r->data, &r->people));
+  fl_progress reading;
+  fl_progress_open(&reading, stdout, "");
+  fl_dataset_watch(fl_progress_reading, &reading);
+  fl_status status = fl_data_open(r->config, &r->data, &r->people);
+  fl_dataset_watch(NULL, NULL);
+  fl_progress_clear(&reading);
+  FL_TRY(status);
   return fl_population_skew(&r->people, &r->data, &r->skew);
 }
 

@@ -140,6 +140,16 @@ static void draw(fl_progress *p, const fedlane_metrics *m) {
   p->drawn = now();
 }
 
+void fl_progress_reading(void *of, int64_t done, int64_t all) {
+  fl_progress *p = of;
+  char text[128];
+  if (!p->live || now() - p->drawn < redraw_after) return;
+  int n = snprintf(text, sizeof text, "reading %lld of %lld", (long long)done, (long long)all);
+  fprintf(p->out, "\r%.*s\033[K", n < columns(p) ? n : 0, text);
+  fflush(p->out);
+  p->drawn = now();
+}
+
 void fl_progress_begin(fl_progress *p, int round, int rounds) {
   fedlane_metrics m = {.round = round, .rounds = rounds, .train_loss = NAN, .train_accuracy = NAN};
   if (p->live) draw(p, &m);

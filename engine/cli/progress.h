@@ -20,6 +20,9 @@ typedef struct fl_progress {
 
 /* unit is kept, not copied. */
 void fl_progress_open(fl_progress *p, FILE *out, const char *unit);
+/* Shows that `done` of `all` files or clients have been read, where there is a terminal. of: an
+ * fl_progress; a watch of dataset.h. */
+void fl_progress_reading(void *of, int64_t done, int64_t all);
 /* Shows that `round` rounds of `rounds` are done before the first one of this run ends. */
 void fl_progress_begin(fl_progress *p, int round, int rounds);
 /* Shows a finished round; a round that evaluated leaves a line that stays. */

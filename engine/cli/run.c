@@ -119,7 +119,12 @@ static int run_config(int argc, char **argv) {
   int code = read_options(argc, argv, &o);
   if (code == FL_EXIT_DONE) {
     int flags = (o.resume ? FEDLANE_RESUME : 0) | (o.dry_run ? FL_OPEN_DRY : 0);
+    fl_progress reading;
+    fl_progress_open(&reading, stdout, "");
+    if (!o.quiet) fl_dataset_watch(fl_progress_reading, &reading);
     fl_status status = fedlane_open(o.config, o.n_override, o.override, flags, &run);
+    fl_dataset_watch(NULL, NULL);
+    fl_progress_clear(&reading);
     if (status != FEDLANE_OK) {
       code = fl_cli_failure(status);
     } else if (o.dry_run) {

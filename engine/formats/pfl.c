@@ -97,6 +97,7 @@ static fl_status read_split(reader *r, const char *split, int tokens, fl_sequenc
   FL_TRY(list_users(r, split, &user));
   *n_user = (int32_t)user.n;
   for (int64_t u = 0; status == FEDLANE_OK && u < user.n; u++) {
+    fl_dataset_tell(u, user.n);
     status = add_sentences(r, split, user.at[u], (int32_t)u, tokens, to);
     if (leave_out(r, status)) status = FEDLANE_OK;
   }
@@ -190,6 +191,7 @@ static fl_status read_images(reader *r, const char *split, const fl_h5_names *us
   for (int64_t u = 0; u < user->n; at += n[u], u++) {
     name x = array_of(split, user->at[u], "images");
     fl_h5_shape shape;
+    fl_dataset_tell(u, user->n);
     if (n[u] == 0) continue;
     FL_GO(fl_h5_shape_of(r->file, x.at, &shape));
     free(raw);

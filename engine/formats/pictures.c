@@ -1,5 +1,6 @@
 #include "pictures.h"
 
+#include <omp.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,13 +106,15 @@ static fl_status read_one(const fl_pictures *set, int64_t i, int64_t first,
 /* Reads all pictures, several at a time; bad[i]: picture i could not be read. Where that is no
  * reason to go on, those after the first bad one need not be read. */
 static void read_all(const fl_pictures *set, int64_t first, bool *bad) {
-  _Atomic int64_t end = set->n;
+  _Atomic int64_t end = set->n, done = 0;
 #pragma omp parallel num_threads(set->how->threads)
   {
     fl_image_memory memory = {0};
 #pragma omp for schedule(dynamic, 4)
     for (int64_t i = 0; i < set->n; i++) {
       int64_t seen = atomic_load(&end);
+      int64_t before = atomic_fetch_add(&done, 1);
+      if (omp_get_thread_num() == 0) fl_dataset_tell(before + 1, set->n);
       if (i > seen) continue;
       bad[i] = read_one(set, i, first, &memory) != FEDLANE_OK;
       if (!bad[i] || set->how->skip_bad) continue;

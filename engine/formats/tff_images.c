@@ -88,6 +88,7 @@ static fl_status read_part(const fl_tff_part *p, const picture_set *set, const i
   fl_status status = FEDLANE_OK;
   if (!label || !raw) status = fl_fail(FEDLANE_MEMORY, "no memory to read %s", p->path);
   for (int64_t c = 0; status == FEDLANE_OK && c < p->client.n; at += n[c], c++) {
+    fl_dataset_tell(c, p->client.n);
     if (n[c] > 0) status = read_client(p, c, set, n[c], at, label, raw, out);
     for (int64_t i = 0; client && i < n[c]; i++) client[at + i] = (int32_t)c;
   }

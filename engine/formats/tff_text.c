@@ -90,6 +90,7 @@ static fl_status read_texts(const fl_load *how, text_reader *r, const fl_tff_par
                             fl_sequences *to, fl_dataset *out) {
   for (int64_t c = 0; c < p->client.n; c++) {
     fl_h5_names text;
+    fl_dataset_tell(c, p->client.n);
     fl_status status = fl_h5_texts(p->file, fl_tff_array(p, c, texts[r->args->set].x).at, &text);
     if (fl_tff_leave_out(how, status, out)) continue;
     int64_t n = most > 0 && most < text.n ? most : text.n;

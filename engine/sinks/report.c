@@ -17,7 +17,7 @@ enum { REST = 20 }; /* seconds between two writings while the run goes on */
 
 typedef struct report {
   char *path;
-  json_t *page; /* {name, version, rounds, config, rows: [...]} */
+  json_t *page; /* {name, version, rounds, config, rows: [...], skipped, notice} */
   time_t written;
 } report;
 
@@ -54,17 +54,18 @@ static void release(report *s) {
   free(s);
 }
 
-static fl_status report_open(const char *path, const fl_config *config, int resumed_after,
-                             void **state) {
+static fl_status report_open(const char *path, const fl_config *config, const fl_dataset *data,
+                             int resumed_after, void **state) {
   json_t *rows = NULL;
   *state = NULL;
   FL_TRY(fl_rows_read(path, resumed_after, &rows));
   report *s = calloc(1, sizeof *s);
   if (s) {
     s->path = fl_path_join(path, "report.html");
-    s->page = json_pack("{s:s, s:s, s:I, s:s, s:O}", "name", config->general.name, "version",
-                        fedlane_version(), "rounds", (json_int_t)config->train.rounds, "config",
-                        config->resolved, "rows", rows);
+    s->page = json_pack("{s:s, s:s, s:I, s:s, s:O, s:I, s:s}", "name", config->general.name,
+                        "version", fedlane_version(), "rounds", (json_int_t)config->train.rounds,
+                        "config", config->resolved, "rows", rows, "skipped",
+                        (json_int_t)data->skipped, "notice", data->notice ? data->notice : "");
     s->written = time(NULL);
   }
   json_decref(rows);

@@ -115,9 +115,9 @@ static fl_status board_close(void **state) {
   return status;
 }
 
-static fl_status board_open(const char *path, const fl_config *config, int resumed_after,
-                            void **state) {
-  (void)config;
+static fl_status board_open(const char *path, const fl_config *config, const fl_dataset *data,
+                            int resumed_after, void **state) {
+  (void)config, (void)data;
   fl_status status = FEDLANE_OK;
   board *s = calloc(1, sizeof *s);
   *state = s;
