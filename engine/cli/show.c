@@ -61,13 +61,21 @@ static void print_free(const fl_record *record) {
   fl_cli_wrap(2, 2, text);
 }
 
-enum { COLUMNS = 6, RANGE_WIDEST = 28 };
+enum { COLUMNS = 6, WIDE = 28 };
 typedef struct row {
   const char *cell[COLUMNS];
 } row;
 typedef struct made {
   char dflt[256], range[FL_PARAM_TEXT], meaning[512];
 } made;
+
+/* What is too wide for a column reads better at the end of the meaning. */
+static const char *tell_wide(made *text, const char *before, const char *cell) {
+  size_t used = strlen(text->meaning);
+  if (strlen(cell) < WIDE) return cell;
+  snprintf(text->meaning + used, sizeof text->meaning - used, "%s%s", before, cell);
+  return "listed";
+}
 
 static void print_table(const fl_record *record, const void *args, row *rows, made *text) {
   rows[0] = (row){{"name", "type", "default", "range", "unit", "meaning"}};
@@ -76,14 +84,12 @@ static void print_table(const fl_record *record, const void *args, row *rows, ma
     const char *dflt = p->flags & FL_REQUIRED
                            ? "required"
                            : fl_param_print(p, args, sizeof text[i].dflt, text[i].dflt);
-    const char *range = fl_param_range(p, text[i].range), *meaning = p->help;
-    if (strlen(range) > RANGE_WIDEST) { /* many words read better below their meaning */
-      snprintf(text[i].meaning, sizeof text[i].meaning, "%s: %s", p->help, range);
-      range = "listed";
-      meaning = text[i].meaning;
-    }
-    rows[i + 1] =
-        (row){{p->name, fl_type_name(p->type), dflt, range, p->unit ? p->unit : "", meaning}};
+    const char *range = fl_param_range(p, text[i].range);
+    snprintf(text[i].meaning, sizeof text[i].meaning, "%s", p->help);
+    range = tell_wide(&text[i], ": ", range);
+    dflt = tell_wide(&text[i], "; by default ", dflt);
+    rows[i + 1] = (row){
+        {p->name, fl_type_name(p->type), dflt, range, p->unit ? p->unit : "", text[i].meaning}};
   }
   printf("\nParameters\n");
   fl_cli_table(2, COLUMNS, record->n_param + 1, rows[0].cell);
