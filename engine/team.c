@@ -9,9 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifndef LOOKS_NS
 enum { LOOKS_NS = 50000 }; /* how long a waiting thread looks before it sleeps */
-#endif
 
 /* What has become of a member's part of the job. */
 enum {
@@ -134,7 +132,7 @@ static fl_status start(fl_team *team) {
   }
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (!error) return FEDLANE_OK;
-  return fl_fail(FEDLANE_MEMORY, "%d threads cannot be started; general threads may ask for fewer",
+  return fl_fail(FEDLANE_MEMORY, "%d threads cannot be started; `threads` can ask for fewer",
                  team->n - 1);
 }
 
