@@ -134,6 +134,7 @@ static fl_status place_stations(fedlane_run *run) {
   run->station = calloc((size_t)run->n_station, sizeof *run->station);
   if (!run->station) return fl_fail(FEDLANE_MEMORY, "no memory for %d devices", run->n_station);
   for (int i = 0; i < run->n_station; i++) FL_TRY(fl_station_open(run, i));
+  FL_TRY(fl_team_open(run->n_station, &run->team));
   return fl_store_open(&run->store, run->people.n, run->algorithm->n_client_slot * run->server.P,
                        run->config->general.output);
 }
@@ -258,6 +259,7 @@ void fedlane_close(fedlane_run **handle) {
   fl_eval_close(run);
   fl_cohort_close(&run->cohort);
   fl_store_close(&run->store);
+  fl_team_close(&run->team);
   for (int i = 0; run->station && i < run->n_station; i++) fl_station_close(&run->station[i]);
   free(run->station);
   fl_arena_close(&run->server_arena);

@@ -3,6 +3,7 @@
 #define FL_RUN_H
 
 #include "engine.h"
+#include "team.h"
 
 enum { FL_OPEN_DRY = 2 }; /* with FEDLANE_RESUME: flags of fedlane_open; plans, writes nothing */
 
@@ -152,6 +153,7 @@ struct fedlane_run {
   fl_plan plan;
   int n_station;
   fl_station *station;
+  fl_team *team; /* a part of its jobs for each station */
   fl_arena server_arena;
   fl_server server;
   float *mean[FL_UPDATES];
@@ -202,8 +204,8 @@ int64_t fl_run_answers(const fedlane_run *run, uint32_t client);
 fl_status fl_station_open(fedlane_run *run, int i);
 void fl_station_close(fl_station *station);
 int64_t fl_station_bytes(const fedlane_run *run, int width, int together);
-/* Brings the server's vectors to all devices, then runs `job` once for each station, each in a
- * thread of its own, and returns the first failure. */
+/* Brings the server's vectors to all devices, then runs `job` once for each station, all at the same
+ * time as far as there are cores for their threads, and returns the first failure. */
 typedef fl_status (*fl_job)(fedlane_run *run, fl_station *station);
 fl_status fl_stations_do(fedlane_run *run, fl_job job);
 

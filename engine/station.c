@@ -1,4 +1,3 @@
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -169,15 +168,23 @@ static fl_status share_global(fedlane_run *run) {
   return FEDLANE_OK;
 }
 
+typedef struct one_job {
+  fedlane_run *run;
+  fl_job what;
+} one_job;
+
+static void do_one(void *of, int i) {
+  const one_job *job = of;
+  fl_station *s = &job->run->station[i];
+  s->status = job->what(job->run, s);
+  free(s->sentence);
+  s->sentence = s->status == FEDLANE_OK ? NULL : strdup(fedlane_error());
+}
+
 fl_status fl_stations_do(fedlane_run *run, fl_job job) {
+  one_job one = {run, job};
   FL_TRY(share_global(run));
-#pragma omp parallel num_threads(run->n_station)
-  for (int i = omp_get_thread_num(); i < run->n_station; i += omp_get_num_threads()) {
-    fl_station *s = &run->station[i];
-    s->status = job(run, s);
-    free(s->sentence);
-    s->sentence = s->status == FEDLANE_OK ? NULL : strdup(fedlane_error());
-  }
+  fl_team_do(run->team, do_one, &one);
   for (int i = 0; i < run->n_station; i++) {
     const fl_station *s = &run->station[i];
     if (s->status != FEDLANE_OK)

@@ -20,11 +20,11 @@ uint32_t fl_rng_u32(fl_rng *rng) {
 /* Multiply-shift (Lemire, 1805.10941): the product's high half is the number, and the few low
  * halves that would make some numbers likelier are drawn again. */
 uint32_t fl_rng_below(fl_rng *rng, uint32_t bound) {
-  uint32_t refused = (0u - bound) % bound;
-  uint64_t product;
-  do {
-    product = (uint64_t)fl_rng_u32(rng) * bound;
-  } while ((uint32_t)product < refused);
+  uint64_t product = (uint64_t)fl_rng_u32(rng) * bound;
+  if ((uint32_t)product < bound) { /* most draws need no division */
+    uint32_t refused = (0u - bound) % bound;
+    while ((uint32_t)product < refused) product = (uint64_t)fl_rng_u32(rng) * bound;
+  }
   return (uint32_t)(product >> 32);
 }
 

@@ -12,9 +12,11 @@ typedef struct jsonl {
 } jsonl;
 
 static fl_status write_row(FILE *file, const char *path, const json_t *row) {
-  if (json_dumpf(row, file, JSON_REAL_PRECISION(9)) || fputc('\n', file) == EOF || fflush(file))
-    return fl_fail(FEDLANE_IO, "%s cannot be written: %s", path, strerror(errno));
-  return FEDLANE_OK;
+  char *text = json_dumps(row, JSON_REAL_PRECISION(9));
+  if (!text) return fl_fail(FEDLANE_MEMORY, "there is no memory for a row of %s", path);
+  bool good = fputs(text, file) != EOF && fputc('\n', file) != EOF && fflush(file) == 0;
+  free(text);
+  return good ? FEDLANE_OK : fl_fail(FEDLANE_IO, "%s cannot be written: %s", path, strerror(errno));
 }
 
 /* Leaves the rows 1 .. resumed_after in the file, written aside and renamed. */

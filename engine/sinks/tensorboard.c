@@ -19,14 +19,20 @@ typedef struct board {
   FILE *file;
   char *path;
   uint8_t record[RECORD_MAX]; /* a framed record in the making */
+  uint32_t crc[256];          /* of single bytes */
 } board;
 
-static uint32_t masked_crc(const uint8_t *byte, size_t n) {
-  uint32_t crc = ~UINT32_C(0);
-  for (size_t i = 0; i < n; i++) {
-    crc ^= byte[i];
+static void fill_crc(uint32_t table[256]) {
+  for (uint32_t byte = 0; byte < 256; byte++) {
+    uint32_t crc = byte;
     for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? UINT32_C(0x82F63B78) : 0);
+    table[byte] = crc;
   }
+}
+
+static uint32_t masked_crc(const board *s, const uint8_t *byte, size_t n) {
+  uint32_t crc = ~UINT32_C(0);
+  for (size_t i = 0; i < n; i++) crc = crc >> 8 ^ s->crc[(crc ^ byte[i]) & 0xFF];
   crc = ~crc;
   return (crc >> 15 | crc << 17) + UINT32_C(0xA282EAD8);
 }
@@ -47,9 +53,9 @@ static fl_status write_event(board *s, FILE *file, const FlTb__Event *event) {
   if (size > RECORD_MAX - HEAD - FOOT)
     return fl_fail(FEDLANE_INTERNAL, "an event of %zu bytes does not fit a record", size);
   put(s->record, size, 8);
-  put(s->record + 8, masked_crc(s->record, 8), 4);
+  put(s->record + 8, masked_crc(s, s->record, 8), 4);
   fl_tb__event__pack(event, body);
-  put(body + size, masked_crc(body, size), 4);
+  put(body + size, masked_crc(s, body, size), 4);
   size += HEAD + FOOT;
   if (fwrite(s->record, 1, size, file) != size || fflush(file))
     return fl_fail(FEDLANE_IO, "%s cannot be written: %s", s->path, strerror(errno));
@@ -61,10 +67,10 @@ static FlTb__Event *read_event(board *s, FILE *file) {
   uint8_t *body = s->record + HEAD;
   if (fread(s->record, 1, HEAD, file) != HEAD) return NULL;
   uint64_t size = get(s->record, 8);
-  if (get(s->record + 8, 4) != masked_crc(s->record, 8)) return NULL;
+  if (get(s->record + 8, 4) != masked_crc(s, s->record, 8)) return NULL;
   if (size > RECORD_MAX - HEAD - FOOT) return NULL;
   if (fread(body, 1, size + FOOT, file) != size + FOOT) return NULL;
-  if (get(body + size, 4) != masked_crc(body, size)) return NULL;
+  if (get(body + size, 4) != masked_crc(s, body, size)) return NULL;
   return fl_tb__event__unpack(NULL, size, body);
 }
 
@@ -125,6 +131,7 @@ static fl_status board_open(const char *path, const fl_config *config, const fl_
     status = fl_fail(FEDLANE_MEMORY, "there is no memory for the events in %s", path);
     goto done;
   }
+  fill_crc(s->crc);
   FL_GO(rewrite(s, resumed_after));
   s->file = fopen(s->path, "ab");
   if (!s->file) status = fl_fail(FEDLANE_IO, "%s cannot be written: %s", s->path, strerror(errno));
