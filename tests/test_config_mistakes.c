@@ -1,4 +1,5 @@
 /* What is refused, in which words and with which line; and that nothing leaks on the way. */
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -274,9 +275,20 @@ static void files_that_cannot_be_read(void) {
   fclose(file);
   CU_ASSERT(fl_config_read(path, 0, NULL, &c) == FEDLANE_OK);
   fl_config_close(&c);
-  CU_ASSERT(fl_config_read(FEDLANE_SOURCE "/examples/fashion_mnist.yaml", 0, NULL, &c) ==
-            FEDLANE_OK);
-  fl_config_close(&c);
+}
+
+static void examples_are_accepted(void) {
+  glob_t found;
+  CU_ASSERT_EQUAL_FATAL(glob(FEDLANE_SOURCE "/examples/*.yaml", 0, NULL, &found), 0);
+  setenv("FEDLANE_DATA", "data", 0);
+  for (size_t i = 0; i < found.gl_pathc; i++) {
+    fl_config *c = NULL;
+    fl_status status = fl_config_read(found.gl_pathv[i], 0, NULL, &c);
+    if (status != FEDLANE_OK) printf("\n    %s\n", fedlane_error());
+    CU_ASSERT_EQUAL(status, FEDLANE_OK);
+    fl_config_close(&c);
+  }
+  globfree(&found);
 }
 
 static const fl_test tests[] = {
@@ -289,6 +301,7 @@ static const fl_test tests[] = {
     {"overrides_may_be_wrong_too", overrides_may_be_wrong_too},
     {"truncated_and_damaged_texts", truncated_and_damaged_texts},
     {"files_that_cannot_be_read", files_that_cannot_be_read},
+    {"examples_are_accepted", examples_are_accepted},
 };
 
 FL_SUITE_MAIN("config_mistakes", tests)
