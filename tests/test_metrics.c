@@ -39,6 +39,8 @@ static void test_errors_in_units(void) {
   fl_dataset d = {.n_target = 2, .target = target, .unit = unit};
   fl_task task = {.data = &d};
   CU_ASSERT_DOUBLE_EQUAL(value_of("mae", &task, 3, 2, z), (1 + 1 + 0 + 3 + 6 + 0) / 6.0, 1e-12);
+  CU_ASSERT_DOUBLE_EQUAL(value_of("mae_first", &task, 3, 2, z), (1 + 0 + 6) / 3.0, 1e-12);
+  CU_ASSERT_DOUBLE_EQUAL(value_of("mae_last", &task, 3, 2, z), (1 + 3 + 0) / 3.0, 1e-12);
   CU_ASSERT_DOUBLE_EQUAL(value_of("rmse", &task, 3, 2, z), sqrt((1 + 1 + 9 + 36) / 6.0), 1e-12);
   d.unit = NULL;
   CU_ASSERT_DOUBLE_EQUAL(value_of("mae", &task, 3, 2, z), (0.5 + 2 + 6 + 3) / 6.0, 1e-12);

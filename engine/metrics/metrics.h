@@ -4,8 +4,8 @@
 
 #include "engine.h"
 
-extern const fl_metric fl_accuracy, fl_top3, fl_perplexity, fl_bits_per_token, fl_mae, fl_rmse,
-    fl_cmapss_score, fl_auc;
+extern const fl_metric fl_accuracy, fl_top3, fl_perplexity, fl_bits_per_token, fl_mae, fl_mae_first,
+    fl_mae_last, fl_rmse, fl_cmapss_score, fl_auc;
 
 /* Kinds of tasks. */
 bool fl_task_labels(const fl_task *task);   /* classes */
