@@ -14,7 +14,7 @@
 #include "pictures.h"
 
 typedef struct driving_args {
-  int64_t height, width, crop_top, crop_bottom, stride, segment, gap;
+  int64_t height, width, crop_top, crop_bottom, stride, segment, gap, smooth;
   double correction, test_share;
   const char *targets;
   int cameras, clients;
@@ -222,6 +222,20 @@ static bool is_test(const reading *r, int64_t segment) {
   return floor((double)(segment + 1) * share + 0.5) > floor((double)segment * share + 0.5);
 }
 
+/* Row i with the mean values of the rows around it, none of them outside first .. end - 1. */
+static drive_row smoothed(const recording *c, int64_t i, int64_t first, int64_t end,
+                          int64_t window) {
+  drive_row row = c->rows[i];
+  int64_t from = i - window / 2 > first ? i - window / 2 : first;
+  int64_t to = i + window / 2 + 1 < end ? i + window / 2 + 1 : end;
+  for (int v = 0; v < VALUES; v++) {
+    row.value[v] = 0;
+    for (int64_t k = from; k < to; k++) row.value[v] += c->rows[k].value[v];
+    row.value[v] /= (double)(to - from);
+  }
+  return row;
+}
+
 /* Rows of a recording to segments; a short end belongs to the last one. */
 static fl_status deal(reading *r, int number) {
   const driving_args *a = r->args;
@@ -242,7 +256,9 @@ static fl_status deal(reading *r, int number) {
                                  : a->clients == BY_RECORDING ? number
                                                               : (int32_t)global,
                        .list = c->list};
-    FL_TRY(add_images(r, c, &c->rows[i], &like));
+    int64_t end = s + 1 < segments ? (s + 1) * a->segment : c->n;
+    drive_row row = smoothed(c, i, s * a->segment, end, a->smooth);
+    FL_TRY(add_images(r, c, &row, &like));
   }
   r->segments += (int32_t)segments;
   return FEDLANE_OK;
@@ -274,6 +290,8 @@ static fl_status load(const fl_load *how, const void *args, fl_dataset *out) {
     FL_GO(fl_fail(FEDLANE_USAGE,
                   "data.gap is %lld; two gaps must be shorter than a segment, which is %lld",
                   (long long)a->gap, (long long)a->segment));
+  if (a->smooth % 2 == 0)
+    FL_GO(fl_fail(FEDLANE_USAGE, "data.smooth is %lld; it must be odd", (long long)a->smooth));
   out->n_target = r.n_target;
   FL_GO(open_recordings(&r, how->path));
   for (int i = 0; i < r.n_recording; i++) FL_GO(deal(&r, i));
@@ -298,6 +316,9 @@ static const fl_param params[] = {
     WHOLE(stride, 1, 1, 1000, "rows", "take every so manieth row"),
     WHOLE(segment, 80, 1, 1e9, "rows", "consecutive rows that stay together"),
     WHOLE(gap, 10, 0, 1e9, "rows", "left out of training on both sides of a test segment"),
+    WHOLE(smooth, 1, 1, 10001, "rows",
+          "targets are means over so many rows around (an odd number), none of another segment: "
+          "keyboards steer in pulses"),
     {.name = "test_share",
      .type = FL_REAL,
      .offset = offsetof(driving_args, test_share),
