@@ -27,20 +27,23 @@ static inline const fl_param *fl_args_find(const fl_args *args, const char *name
 
 static inline void fl_args_set(fl_args *args, const char *name, double value) {
   const fl_param *p = fl_args_find(args, name);
-  void *at = args->at + p->offset;
+  char *at = args->at + p->offset; /* stored as bytes: the array is no struct of arguments */
+  int64_t whole = (int64_t)value;
+  int narrow = (int)value;
+  bool yes = value != 0;
   switch (p->type) {
     case FL_REAL:
-      *(double *)at = value;
+      memcpy(at, &value, sizeof value);
       break;
     case FL_INT:
-      *(int64_t *)at = (int64_t)value;
+      memcpy(at, &whole, sizeof whole);
       break;
     case FL_BOOL:
-      *(bool *)at = value != 0;
+      memcpy(at, &yes, sizeof yes);
       break;
     case FL_CHOICE:
     case FL_INT32:
-      *(int *)at = (int)value;
+      memcpy(at, &narrow, sizeof narrow);
       break;
     default:
       abort();
@@ -48,7 +51,7 @@ static inline void fl_args_set(fl_args *args, const char *name, double value) {
 }
 
 static inline void fl_args_text(fl_args *args, const char *name, const char *text) {
-  *(const char **)(void *)(args->at + fl_args_find(args, name)->offset) = text;
+  memcpy(args->at + fl_args_find(args, name)->offset, &text, sizeof text);
 }
 
 #endif
