@@ -1,25 +1,6 @@
 /* The formats text and leaf, and the JSON reader under the latter. */
-#include <math.h>
-#include <string.h>
-
-#include "format_files.h"
 #include "formats/json_file.h"
-
-static const char *write_text(const char *folder, const char *name, const char *text) {
-  static char path[512];
-  write_file(folder, name, text, strlen(text));
-  snprintf(path, sizeof path, "%s/%s", folder, name);
-  return path;
-}
-
-static fl_args args_of(const char *name) { return fl_args_of(&find(name)->record); }
-
-static fl_dataset load_rest(const char *name, const char *path, const fl_args *args) {
-  fl_dataset d;
-  fl_load how = {.path = path, .seed = 1, .threads = 1, .skip_bad = true};
-  CU_ASSERT_EQUAL_FATAL(find(name)->load(&how, args->at, &d), FEDLANE_OK);
-  return d;
-}
+#include "text_files.h"
 
 /* Sequence e of tokens, and the labels after them. */
 static void expect_tokens(const fl_dataset *d, int64_t e, const int *x, const int *label) {
