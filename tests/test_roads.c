@@ -209,6 +209,19 @@ static void holds_out_segments(void) {
   refuse("driving_log", drive(20, "", plain), &args, FEDLANE_USAGE, "gap is 2", "is 4");
 }
 
+/* Means of at most three rows, of fewer at the ends of a segment: none looks into the next one. */
+static void smooths_within_a_segment(void) {
+  static const float due[] = {0.005f, 0.01f, 0.02f, 0.025f, 0.045f, 0.05f, 0.06f, 0.065f};
+  fl_args args = drive_args(4, 0, 0);
+  fl_args_set(&args, "smooth", 3);
+  fl_dataset d = load_good("driving_log", drive(8, "", plain), &args);
+  CU_ASSERT_EQUAL_FATAL(d.n_train, 8);
+  for (int e = 0; e < 8; e++) CU_ASSERT_DOUBLE_EQUAL(d.target[e], due[e], 1e-7);
+  fl_dataset_close(&d);
+  fl_args_set(&args, "smooth", 2);
+  refuse("driving_log", drive(8, "", plain), &args, FEDLANE_USAGE, "smooth is 2", "odd");
+}
+
 static void takes_side_cameras(void) {
   const char *root = drive(5, "", plain);
   fl_args args = drive_args(5, 0, 0);
@@ -298,6 +311,7 @@ static const fl_test tests[] = {
     {"refuses bad signs", refuses_bad_signs},
     {"reads logs of every kind", reads_logs_of_every_kind},
     {"holds out segments", holds_out_segments},
+    {"smooths within a segment", smooths_within_a_segment},
     {"takes side cameras", takes_side_cameras},
     {"refuses bad logs", refuses_bad_logs},
     {"reads real signs", reads_real_signs},
