@@ -143,8 +143,10 @@ static void measure_piece(const fedlane_run *run, fl_station *s, int lane, int p
 
 /* A row for each answer: those of an example with a label a step lie one after another. */
 static fl_batch answer_rows(const fedlane_run *run, const fl_station *s, fl_batch b) {
-  if (run->data.n_label > 1) return (fl_batch){b.C, b.B * run->data.n_label, s->step_rows};
-  return b;
+  int each = run->data.n_label;
+  if (each <= 1) return b;
+  for (int c = 0; c < b.C; c++) s->step_rows[c] = b.rows[c] * each;
+  return (fl_batch){b.C, b.B * each, s->step_rows};
 }
 
 static bool step_ends(const fedlane_run *run, const fl_station *s, int lane, int piece) {

@@ -6,6 +6,7 @@
 #include "formats.h"
 #include "formats/hdf5_file.h"
 #include "formats/sequences.h"
+#include "formats/table.h"
 
 enum { STACKOVERFLOW, FLAIR };
 enum { COARSE, FINE };
@@ -37,13 +38,6 @@ static fl_status list_users(const reader *r, const char *split, fl_h5_names *out
   FL_TRY(fl_h5_list(r->file, split, out));
   while (r->args->users > 0 && out->n > r->args->users) free(out->at[--out->n]);
   return FEDLANE_OK;
-}
-
-/* Bad users are left out where that is wanted. */
-static bool leave_out(const reader *r, fl_status status) {
-  if (status != FEDLANE_DATA || !r->how->skip_bad) return false;
-  r->out->skipped++;
-  return true;
 }
 
 /* --- Stack Overflow: inputs and targets, [n, T], the targets one token further -----------------
@@ -99,7 +93,7 @@ static fl_status read_split(reader *r, const char *split, int tokens, fl_sequenc
   for (int64_t u = 0; status == FEDLANE_OK && u < user.n; u++) {
     fl_dataset_tell(u, user.n);
     status = add_sentences(r, split, user.at[u], (int32_t)u, tokens, to);
-    if (leave_out(r, status)) status = FEDLANE_OK;
+    if (status != FEDLANE_OK) status = fl_pass_over(r->how, status, &r->out->skipped);
   }
   fl_h5_names_free(&user);
   return status;
@@ -143,8 +137,10 @@ static fl_status count_images(reader *r, const char *split, const fl_h5_names *u
     if (status == FEDLANE_OK && (s.dim[1] != image->height || s.dim[2] != image->width))
       status = fl_fail(FEDLANE_DATA, "%s: the images of '%s' are not of %d x %d", r->how->path,
                        x.at, image->height, image->width);
-    if (leave_out(r, status)) continue;
-    FL_TRY(status);
+    if (status != FEDLANE_OK) {
+      FL_TRY(fl_pass_over(r->how, status, &r->out->skipped));
+      continue;
+    }
     n[u] = s.dim[0];
     if (r->args->most > 0 && n[u] > r->args->most) n[u] = r->args->most;
     *all += n[u];

@@ -29,12 +29,6 @@ fl_tff_name fl_tff_array(const fl_tff_part *p, int64_t client, const char *array
   return n;
 }
 
-bool fl_tff_leave_out(const fl_load *how, fl_status status, fl_dataset *out) {
-  if (status != FEDLANE_DATA || !how->skip_bad) return false;
-  out->skipped++;
-  return true;
-}
-
 static fl_status load(const fl_load *how, const void *args, fl_dataset *out) {
   const fl_tff_args *a = args;
   fl_tff_part p[2] = {{0}, {0}};

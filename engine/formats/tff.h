@@ -29,9 +29,6 @@ typedef struct fl_tff_name {
 /* Where an array of a client lies in its file. */
 fl_tff_name fl_tff_array(const fl_tff_part *p, int64_t client, const char *array);
 
-/* Whether a client that failed with `status` is left out, as a bad one that may be; counts it. */
-bool fl_tff_leave_out(const fl_load *how, fl_status status, fl_dataset *out);
-
 /* part [2]: training and test, zeroed; the caller closes them. */
 fl_status fl_tff_images(const fl_load *how, const fl_tff_args *args, fl_tff_part *part,
                         fl_dataset *out);

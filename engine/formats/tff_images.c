@@ -1,6 +1,7 @@
 /* Sets of images: EMNIST by writer, CIFAR-100. */
 #include <stdlib.h>
 
+#include "formats/table.h"
 #include "formats/tff.h"
 
 /* A set of images: its files, arrays and shapes. */
@@ -49,8 +50,8 @@ static fl_status count_part(const fl_load *how, const fl_tff_part *p, const pict
     fl_status status = count(p, c, set, &n[c]);
     if (status == FEDLANE_OK)
       *all += n[c];
-    else if (!fl_tff_leave_out(how, status, out))
-      return status;
+    else
+      FL_TRY(fl_pass_over(how, status, &out->skipped));
   }
   return FEDLANE_OK;
 }

@@ -4,6 +4,7 @@
 
 #include "files.h"
 #include "formats/sequences.h"
+#include "formats/table.h"
 #include "formats/tff.h"
 #include "formats/words.h"
 
@@ -92,7 +93,10 @@ static fl_status read_texts(const fl_load *how, text_reader *r, const fl_tff_par
     fl_h5_names text;
     fl_dataset_tell(c, p->client.n);
     fl_status status = fl_h5_texts(p->file, fl_tff_array(p, c, texts[r->args->set].x).at, &text);
-    if (fl_tff_leave_out(how, status, out)) continue;
+    if (status != FEDLANE_OK) {
+      FL_TRY(fl_pass_over(how, status, &out->skipped));
+      continue;
+    }
     int64_t n = most > 0 && most < text.n ? most : text.n;
     for (int64_t i = 0; status == FEDLANE_OK && i < n; i++)
       status = add_text(r, text.at[i], (int32_t)c, to);
