@@ -22,7 +22,12 @@ enum {
   FL_WINDOW = 8,                     /* chunks of a model that a peer may ask for ahead */
 };
 
-typedef enum fl_role { FL_ROLE_WORKER, FL_ROLE_CLIENT, FL_ROLE_RELAY, FL_ROLES } fl_role;
+typedef enum fl_peer_kind {
+  FL_PEER_WORKER,
+  FL_PEER_CLIENT,
+  FL_PEER_RELAY,
+  FL_PEER_KINDS
+} fl_peer_kind;
 
 /* How the numbers of a vector are written. */
 typedef enum fl_payload {
@@ -68,7 +73,7 @@ typedef enum fl_message_kind {
 
 typedef struct fl_hello {
   uint64_t wire, session; /* session: that of an earlier welcome, or 0 */
-  uint64_t role;          /* fl_role */
+  uint64_t peer;          /* fl_peer_kind */
   uint64_t examples;      /* a client's own training examples */
   fl_bytes name, program; /* what it calls itself; "fedlane 0.1.0" */
 } fl_hello;
