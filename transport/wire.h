@@ -18,8 +18,18 @@
 enum {
   FL_WIRE = 1,                       /* version of this schema */
   FL_CHUNK_BYTES = 1 << 20,          /* of a second frame at most */
-  FL_FRAME_BYTES = (1 << 20) + 4096, /* of any frame at most; longer ones are cut off unread */
+  FL_FRAME_BYTES = (3 << 19) + 8192, /* of any frame at most; longer ones are cut off unread */
   FL_WINDOW = 8,                     /* chunks of a model that a peer may ask for ahead */
+  FL_NAME_BYTES = 64,                /* of what a peer calls itself, and of its program */
+  FL_WHY_BYTES = 512,                /* of a reason */
+  FL_ADDRESS_BYTES = 256,            /* of the pipeline's address */
+  FL_DIGEST_BYTES = 16,              /* of a configuration's digest */
+  FL_CONFIG_BYTES = 1 << 20,         /* of a configuration */
+  FL_LAYOUT_BYTES = 1 << 19,         /* of a layout */
+  FL_MAP_FIELDS = 64,                /* entries of a frame's map, the unknown ones counted */
+  FL_BLOCK_UNITS = 1 << 16,          /* units of a block */
+  FL_UPLOAD_BLOCKS = 1 << 14,        /* blocks of an upload */
+  FL_UPLOAD_STREAMS = 1 << 17,       /* streams of an upload */
 };
 
 typedef enum fl_peer_kind {
@@ -45,27 +55,27 @@ typedef struct fl_bytes {
   size_t n;
 } fl_bytes;
 
-/* X(kind, sender): every message. P: from a peer, C: from the coordinator, B: from both. */
-#define FL_MESSAGE_LIST(X)                                                                 \
-  X(hello, P)    /* a peer says who it is; the first word of every session */              \
-  X(welcome, C)  /* the session's number, and what the run is */                           \
-  X(ready, P)    /* the peer has read configuration and data and takes work */             \
-  X(work, C)     /* units to train from a version of the model */                          \
-  X(fetch, P)    /* chunks wanted of a vector of a version */                              \
-  X(chunk, B)    /* a stretch of a vector: of the model downwards, of an update upwards */ \
-  X(trained, P)  /* a block has been trained: what it reports */                           \
-  X(collect, C)  /* the worker shall send the sum of the blocks that it has trained */     \
-  X(update, P)   /* what the chunks of an upload make up */                                \
-  X(received, C) /* an upload is in, or was left out; the peer may forget it */            \
-  X(refuse, P)   /* the peer does not take a block */                                      \
-  X(cancel, C)   /* all blocks of a round are taken back */                                \
-  X(ping, C)     /* are you there */                                                       \
-  X(pong, P)     /* yes */                                                                 \
-  X(leave, P)    /* the peer goes */                                                       \
-  X(bye, C)      /* the session has ended, and why */
+/* X(kind, sender, help): every message. P: from a peer, C: from the coordinator, B: from both. */
+#define FL_MESSAGE_LIST(X)                                                             \
+  X(hello, 'P', "a peer says who it is; the first word of every session")              \
+  X(welcome, 'C', "the session's number, and what the run is")                         \
+  X(ready, 'P', "the peer has read configuration and data and takes work")             \
+  X(work, 'C', "units to train from a version of the model")                           \
+  X(fetch, 'P', "chunks wanted of a vector of a version")                              \
+  X(chunk, 'B', "a stretch of a vector: of the model downwards, of an update upwards") \
+  X(trained, 'P', "a block has been trained: what it reports")                         \
+  X(collect, 'C', "the worker shall send the sum of the blocks that it has trained")   \
+  X(update, 'P', "what the chunks of an upload make up")                               \
+  X(received, 'C', "an upload is in, or was left out; the peer may forget it")         \
+  X(refuse, 'P', "the peer does not take a block")                                     \
+  X(cancel, 'C', "all blocks of a round are taken back")                               \
+  X(ping, 'C', "are you there")                                                        \
+  X(pong, 'P', "yes")                                                                  \
+  X(leave, 'P', "the peer goes")                                                       \
+  X(bye, 'C', "the session has ended, and why")
 
 typedef enum fl_message_kind {
-#define FL_MESSAGE_ENUM(name, sender) FL_MESSAGE_##name,
+#define FL_MESSAGE_ENUM(name, sender, help) FL_MESSAGE_##name,
   FL_MESSAGE_LIST(FL_MESSAGE_ENUM)
 #undef FL_MESSAGE_ENUM
       FL_MESSAGES
@@ -191,7 +201,7 @@ enum { FL_STREAM_SUM = 0, FL_STREAM_UPDATE = 1 << 10, FL_STREAM_OWN = 1 << 11 };
 typedef struct fl_message {
   fl_message_kind kind;
   union {
-#define FL_MESSAGE_MEMBER(name, sender) fl_##name name;
+#define FL_MESSAGE_MEMBER(name, sender, help) fl_##name name;
     FL_MESSAGE_LIST(FL_MESSAGE_MEMBER)
 #undef FL_MESSAGE_MEMBER
   };
@@ -199,7 +209,8 @@ typedef struct fl_message {
 
 typedef enum fl_field_type {
   FL_FIELD_UINT,  /* uint64_t: msgpack unsigned, lo to hi */
-  FL_FIELD_REAL,  /* double: msgpack float 64, finite, lo to hi */
+  FL_FIELD_REAL,  /* double: msgpack float 64, finite, lo to hi; lo == hi: any finite number. An
+                     integer or a float 32 is read as well */
   FL_FIELD_BOOL,  /* bool */
   FL_FIELD_TEXT,  /* fl_bytes: msgpack str, valid UTF-8 without control characters but newline; lo
                      to hi bytes */
@@ -211,7 +222,7 @@ typedef struct fl_field {
   fl_field_type type;
   size_t offset; /* in the message's struct */
   uint64_t lo, hi;
-  int each;         /* BYTES: bytes of an item */
+  uint64_t each;    /* BYTES: bytes of an item */
   const char *help; /* one line, no full stop */
 } fl_field;
 
@@ -234,10 +245,11 @@ const char *fl_payload_name(uint64_t payload);
 fl_status fl_wire_write(const fl_message *message, size_t room, void *out, size_t *n);
 /* Bytes that fl_wire_write needs at most. */
 size_t fl_wire_room(const fl_message *message);
-/* Reads a first frame. Bytes in *out point into the frame. from: 'P' or 'C', who sent it. Errors:
- * DATA, with a sentence that names field and value; nothing is then left allocated. */
+/* Reads a first frame. Bytes in *out point into the frame, and are as unaligned as they lie there.
+ * Allocates nothing. from: 'P' or 'C', who sent it. Errors:
+ * DATA, with a sentence that names message, field and value. */
 fl_status fl_wire_read(const void *frame, size_t n, char from, fl_message *out);
-/* XXH3 of n bytes, 64 bits. */
+/* digest.c: XXH3 of n bytes, 64 bits. */
 uint64_t fl_digest(const void *at, size_t n);
 
 /* payload.c: numbers as the bytes of a chunk.
