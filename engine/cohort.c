@@ -15,6 +15,10 @@ int32_t fl_run_examples(const fedlane_run *run, uint32_t client) {
   return run->people.n_train[client];
 }
 
+int32_t fl_run_weight(const fedlane_run *run, uint32_t client) {
+  return run->weighting == FL_UNIFORM ? 1 : fl_run_examples(run, client);
+}
+
 int64_t fl_run_answers(const fedlane_run *run, uint32_t client) {
   const fl_population *p = &run->people;
   const int32_t *example = p->index + p->offset[client];
@@ -83,10 +87,10 @@ static int32_t arrange(const fedlane_run *run, int32_t n, fl_drawn *s) {
 
 /* Each client, those with most work first, goes to the share with least so far that has a seat
  * left: equal numbers, so that lanes are used alike, and nearly equal work. */
-static void share_out(fl_cohort *c) {
-  int32_t seats = (c->n + c->n_share - 1) / c->n_share, end = 0;
+static void share_out(fl_cohort *c, int32_t first, int32_t n) {
+  int32_t seats = (n + c->n_share - 1) / c->n_share, end = 0;
   memset(c->share, 0, sizeof c->share);
-  for (int32_t i = 0; i < c->n; i++) {
+  for (int32_t i = first; i < first + n; i++) {
     fl_share *least = NULL;
     for (fl_share *s = c->share; s < c->share + c->n_share; s++)
       if (s->n < seats && (!least || s->work < least->work)) least = s;
@@ -121,17 +125,21 @@ fl_status fl_cohort_draw(fedlane_run *run) {
     c->order[i] = (fl_drawn){.client = (uint32_t)c->drawn[i], .rank = i};
   c->n = arrange(run, c->capacity, c->order);
   c->weight = 0;
-  share_out(c);
-  for (int32_t i = 0; i < c->n; i++) {
+  for (int32_t i = 0; i < c->n; i++) c->weight += fl_run_weight(run, c->order[i].client);
+  memset(c->accepted, 0, (size_t)c->capacity * sizeof *c->accepted);
+  fl_cohort_seat(c, 0, c->n);
+  return FEDLANE_OK;
+}
+
+void fl_cohort_seat(fl_cohort *c, int32_t first, int32_t n) {
+  share_out(c, first, n);
+  for (int32_t i = first; i < first + n; i++) {
     const fl_drawn *one = &c->order[i];
     int32_t at = c->share[one->share].end++;
     c->client[at] = one->client;
     c->nth[at] = one->nth;
     c->rank[at] = one->rank;
-    c->weight += run->weighting == FL_UNIFORM ? 1 : fl_run_examples(run, one->client);
   }
-  memset(c->accepted, 0, (size_t)c->capacity * sizeof *c->accepted);
-  return FEDLANE_OK;
 }
 
 int fl_cohort_take(fl_cohort *c, int station, int most, int *first) {

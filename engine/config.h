@@ -72,6 +72,19 @@ typedef struct fl_model_args {
   const char *weights; /* safetensors to start from; "" : initialise */
 } fl_model_args;
 
+/* What a coordinator goes by; `fedlane run` does not look at it. */
+typedef struct fl_fleet_args {
+  const char *listen;      /* address */
+  const char *key, *allow; /* files of keys.h; "": none */
+  bool insecure;
+  int64_t peers, most; /* that take work before the first round; at most at a time */
+  double deadline;     /* seconds a round; 0: none */
+  double quorum;       /* share of the cohort without which a deadline does not end a round */
+  double patience;     /* seconds */
+  int64_t memory;      /* MiB */
+  double rate;         /* messages a second from a peer */
+} fl_fleet_args;
+
 enum { FL_FILTERS_MAX = 8, FL_SINKS_MAX = 8, FL_METRICS_MAX = FEDLANE_SCORES_MAX };
 typedef struct fl_config {
   fl_general general;
@@ -81,6 +94,7 @@ typedef struct fl_config {
   fl_server_args server;
   fl_eval_args eval;
   fl_checkpoint_args checkpoint;
+  fl_fleet_args fleet;
   fl_model_args model_args;
   fl_choice format, partition, model, algorithm, sampler;
   fl_choice filter[FL_FILTERS_MAX];

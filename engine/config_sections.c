@@ -282,7 +282,93 @@ static const fl_param checkpoint[] = {
      .help = "between checkpoints; 0: only when stopped and at the end"},
 };
 
-enum { RUN, DATA, SPLIT, MODEL, TRAIN, SERVER, EVAL, CHECKPOINT, SECTIONS };
+#define AT(member) .offset = offsetof(fl_fleet_args, member)
+static const fl_param fleet[] = {
+    {.name = "listen",
+     .type = FL_TEXT,
+     AT(listen),
+     .text = "tcp://127.0.0.1:7700",
+     .flags = FL_FREE,
+     .help = "where `fedlane serve` waits for peers, as in tcp://*:7700 or ipc:///tmp/fleet"},
+    {.name = "key",
+     .type = FL_TEXT,
+     AT(key),
+     .text = "",
+     .flags = FL_FREE,
+     .help = "file with the coordinator's secret key, made by `fedlane keygen`"},
+    {.name = "allow",
+     .type = FL_TEXT,
+     AT(allow),
+     .text = "",
+     .flags = FL_FREE,
+     .help = "public keys of peers that may take part: a list, or a folder of .pub files"},
+    {.name = "insecure",
+     .type = FL_BOOL,
+     AT(insecure),
+     .flags = FL_FREE,
+     .help = "go without keys where other machines can connect"},
+    {.name = "peers",
+     .type = FL_INT,
+     AT(peers),
+     .dflt = 1,
+     .lo = 1,
+     .hi = 1048576,
+     .flags = FL_FREE,
+     .help = "peers that must take work before the first round"},
+    {.name = "most",
+     .type = FL_INT,
+     AT(most),
+     .dflt = 65536,
+     .lo = 1,
+     .hi = 1048576,
+     .flags = FL_FREE,
+     .help = "peers at a time; more are sent away"},
+    {.name = "deadline",
+     .type = FL_REAL,
+     AT(deadline),
+     .lo = 0,
+     .hi = 1e9,
+     .unit = "seconds",
+     .flags = FL_FREE,
+     .help = "of a round, after which those not in are left out; 0: none"},
+    {.name = "quorum",
+     .type = FL_REAL,
+     AT(quorum),
+     .dflt = 0.5,
+     .lo = 0,
+     .hi = 1,
+     .flags = FL_FREE,
+     .help = "share of the cohort without which a deadline does not end a round"},
+    {.name = "patience",
+     .type = FL_REAL,
+     AT(patience),
+     .dflt = 10,
+     .lo = 0.1,
+     .hi = 86400,
+     .unit = "seconds",
+     .flags = FL_FREE,
+     .help = "of silence after which a peer is given up"},
+    {.name = "memory",
+     .type = FL_INT,
+     AT(memory),
+     .dflt = 2048,
+     .lo = 1,
+     .hi = 1 << 30,
+     .unit = "MiB",
+     .flags = FL_FREE,
+     .help = "for updates that are still arriving, of all peers together"},
+    {.name = "rate",
+     .type = FL_REAL,
+     AT(rate),
+     .dflt = 20000,
+     .lo = 1,
+     .hi = 1e9,
+     .flags = FL_FREE,
+     .help = "messages a second that a peer may send"},
+};
+#undef AT
+
+enum { RUN, DATA, SPLIT, MODEL, TRAIN, SERVER, EVAL, CHECKPOINT, FLEET, SECTIONS };
 #define SECTION(word, text, params, type)                                   \
   {                                                                         \
     .name = word, .help = text, .args_size = sizeof(type), .param = params, \
@@ -302,10 +388,11 @@ static const fl_record section[SECTIONS] = {
     [EVAL] = SECTION("eval", "when and how the model is evaluated", eval, fl_eval_args),
     [CHECKPOINT] =
         SECTION("checkpoint", "when the run's state is saved", checkpoint, fl_checkpoint_args),
+    [FLEET] = SECTION("fleet", "how a coordinator treats its peers", fleet, fl_fleet_args),
 };
 static const fl_record *const sections[SECTIONS] = {
-    &section[RUN],   &section[DATA],   &section[SPLIT], &section[MODEL],
-    &section[TRAIN], &section[SERVER], &section[EVAL],  &section[CHECKPOINT],
+    &section[RUN],    &section[DATA], &section[SPLIT],      &section[MODEL], &section[TRAIN],
+    &section[SERVER], &section[EVAL], &section[CHECKPOINT], &section[FLEET],
 };
 
 const fl_catalogue fl_config_sections = {
@@ -345,6 +432,7 @@ const fl_config_part fl_config_part_list[] = {
      .none = "auto",
      .free = true},
     {.path = "checkpoint", HOLDS(CHECKPOINT, checkpoint)},
+    {.path = "fleet", HOLDS(FLEET, fleet)},
 };
 const int fl_config_n_part = FL_COUNT(fl_config_part_list);
 

@@ -302,8 +302,6 @@ fl_status fl_lanes_work(fedlane_run *run, fl_station *s) {
   int together = run->plan.together, first, n;
   s->first = 0;
   l->lr = t->lr * pow(t->lr_decay, run->round);
-  for (int u = 0; u < run->algorithm->n_update; u++)
-    FL_TRY(fl_mix_begin(&s->mix[u], run->cohort.weight));
   int station = (int)(s - run->station);
   while ((n = fl_cohort_take(&run->cohort, station, together, &first)) > 0) {
     FL_TRY(seat(run, s, first, n));

@@ -20,6 +20,9 @@ void fl_mix_close(fl_mix *mix) {
     if (level) mix->ops->release(mix->dev, &level);
     mix->level[k] = NULL;
   }
+  void *arrived = mix->arrived;
+  if (arrived) mix->ops->release(mix->dev, &arrived);
+  mix->arrived = NULL;
 }
 
 fl_status fl_mix_begin(fl_mix *mix, int64_t most_weight) {
@@ -115,6 +118,44 @@ fl_status fl_mix_add_product(fl_mix *mix, const fl_summand *s, fl_batch b, int I
     fl_batch some = {g.n, b.B, b.rows + first};
     FL_TRY(mix->ops->product_mix(mix->dev, some, I, O, lanes_from(x, first), lanes_from(d, first),
                                  g.factor, g.acc));
+  }
+  return FEDLANE_OK;
+}
+
+const int64_t *fl_mix_level(const fl_mix *mix, int level) {
+  return mix->used[level] ? mix->level[level] : NULL;
+}
+
+void fl_mix_weigh(fl_mix *mix, int64_t weight) { mix->total += weight; }
+
+/* Numbers where the device can read them. */
+static fl_status bring(fl_mix *mix, int64_t n, const int64_t **sum) {
+  void *at = mix->arrived;
+  if (mix->ops->host) return FEDLANE_OK;
+  if (!at) FL_TRY(mix->ops->alloc(mix->dev, FL_MIX_ARRIVED * (int64_t)sizeof(int64_t), &at));
+  mix->arrived = (int64_t *)at;
+  FL_TRY(mix->ops->upload(mix->dev, at, *sum, n * (int64_t)sizeof(int64_t)));
+  *sum = mix->arrived;
+  return FEDLANE_OK;
+}
+
+bool fl_mix_fits(const fl_mix *mix, int64_t n, const int64_t *sum, int64_t weight) {
+  int64_t most = weight << mix->bits, largest = 0, least = 0;
+  for (int64_t i = 0; i < n; i++) {
+    largest = sum[i] > largest ? sum[i] : largest;
+    least = sum[i] < least ? sum[i] : least;
+  }
+  return largest <= most && least >= -most;
+}
+
+fl_status fl_mix_add_level(fl_mix *mix, int level, int64_t at, int64_t n, const int64_t *sum) {
+  FL_TRY(touch(mix, level));
+  for (int64_t i = 0; i < n; i += FL_MIX_ARRIVED) {
+    int64_t some = n - i < FL_MIX_ARRIVED ? n - i : FL_MIX_ARRIVED;
+    const int64_t *from = sum + i;
+    FL_TRY(bring(mix, some, &from));
+    FL_TRY(mix->ops->add64(mix->dev, some, from, mix->level[level] + at + i));
+    if (!mix->ops->host) FL_TRY(mix->ops->sync(mix->dev));
   }
   return FEDLANE_OK;
 }

@@ -12,6 +12,7 @@
 
 #include "ops.h"
 
+enum { FL_MIX_ARRIVED = 1 << 17 };
 enum { FL_MIX_LEVELS = 36, FL_MIX_LOWEST = -18 }; /* peaks from 2^-149 to 2^128 */
 
 typedef struct fl_mix {
@@ -21,6 +22,7 @@ typedef struct fl_mix {
   int bits;
   int64_t total;                 /* weights added so far */
   int64_t *level[FL_MIX_LEVELS]; /* (device) [n]; NULL until first needed, then kept for the run */
+  int64_t *arrived;              /* (device) [FL_MIX_ARRIVED] sums on their way from the host */
   bool used[FL_MIX_LEVELS];      /* in this round */
 } fl_mix;
 
@@ -46,6 +48,14 @@ fl_status fl_mix_add(fl_mix *mix, const fl_summand *s, fl_cspan x);
  * formed. b.C is s->C. */
 fl_status fl_mix_add_product(fl_mix *mix, const fl_summand *s, fl_batch b, int I, int O, fl_cspan x,
                              fl_cspan d);
+/* The sums of a level, (device) [n]; NULL: nothing of this round is in it. */
+const int64_t *fl_mix_level(const fl_mix *mix, int level);
+/* Adds sums of a level that a mix of the same `bits` has gathered, n elements (host, 8-byte
+ * aligned) from element `at` on; their clients' weights are counted by fl_mix_weigh. */
+fl_status fl_mix_add_level(fl_mix *mix, int level, int64_t at, int64_t n, const int64_t *sum);
+void fl_mix_weigh(fl_mix *mix, int64_t weight);
+/* Whether clients of this weight together can have made such sums. */
+bool fl_mix_fits(const fl_mix *mix, int64_t n, const int64_t *sum, int64_t weight);
 /* mix[0] gets what all n together have gathered; the others then hold anything until their next
  * round. They live on one host, on one device, or on a device each. */
 fl_status fl_mix_join(int n, fl_mix *const *mix);

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <time.h>
 
+#include "fleet/serve.h"
 #include "run.h"
 
 static double now(void) {
@@ -75,6 +76,7 @@ static void collect(fedlane_run *run, fedlane_metrics *m) {
   }
   m->train_loss /= (double)answers;
   m->train_accuracy = run->data.classes ? (double)hits / (double)answers : NAN;
+  if (run->fleet) return; /* where bytes are counted and not reckoned */
   m->bytes_down = vector * (1 + run->algorithm->n_broadcast) * c->n;
   m->bytes_up = vector * run->algorithm->n_update * m->clients;
 }
@@ -83,7 +85,8 @@ fl_status fl_round(fedlane_run *run, fedlane_metrics *m) {
   double joules = fl_run_joules(run), start = now();
   run->server.round = run->round + 1;
   FL_TRY(fl_cohort_draw(run));
-  FL_TRY(fl_stations_do(run, fl_lanes_work));
+  FL_TRY(fl_stations_begin(run));
+  FL_TRY(run->fleet ? fl_serving_train(run, m) : fl_stations_do(run, fl_lanes_work));
   collect(run, m);
   run->server.arrived = m->clients;
   if (m->clients > 0) {

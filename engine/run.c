@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "files.h"
+#include "fleet/serve.h"
 #include "run.h"
 
 fl_status fl_data_open(const fl_config *c, fl_dataset *data, fl_population *people) {
@@ -255,6 +256,7 @@ static fl_status close_sinks(fedlane_run *run) {
 void fedlane_close(fedlane_run **handle) {
   fedlane_run *run = *handle;
   if (!run) return;
+  fl_serving_close(run, run->config && run->round >= run->config->train.rounds);
   close_sinks(run);
   fl_eval_close(run);
   fl_cohort_close(&run->cohort);
@@ -306,7 +308,9 @@ fedlane_status fedlane_round(fedlane_run *run, fedlane_metrics *out) {
     FL_TRY(save_all(run));
     return FEDLANE_STOPPED;
   }
-  FL_TRY(fl_round(run, &m));
+  fl_status status = fl_round(run, &m);
+  if (status == FEDLANE_STOPPED) FL_TRY(save_all(run)); /* a fleet's round is not begun twice */
+  FL_TRY(status);
   bool last = run->round >= c->train.rounds;
   if (last || due(c->eval.every, run->round)) FL_TRY(fl_eval(run, &m));
   for (int i = 0; i < run->n_sink; i++) FL_TRY(run->sink[i].kind->row(run->sink[i].state, &m));

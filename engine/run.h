@@ -40,7 +40,9 @@ typedef struct fl_share {
   atomic_int next; /* place of the first client not yet taken by a station */
 } fl_share;
 
-/* The clients of one round, share after share. Arrays of `capacity`. */
+/* The clients of one round. They are drawn into `order`, those with most work first, which depends
+ * on seed and round alone; then all, or a block of them, are seated, share after share, for the
+ * stations to take. Arrays of `capacity`. */
 typedef struct fl_cohort {
   int32_t n, capacity; /* clients that have examples; train.cohort */
   uint32_t *client, *nth;
@@ -48,7 +50,7 @@ typedef struct fl_cohort {
   int n_share;
   fl_share share[FL_DEVICES_MAX];
   int64_t weight;  /* of all clients together, as mixed */
-  fl_drawn *order; /* scratch */
+  fl_drawn *order; /* [n] the whole cohort */
   int32_t *drawn;  /* scratch: what the sampler writes */
   /* What came back, by rank. */
   double *loss;
@@ -173,7 +175,8 @@ struct fedlane_run {
     void *state;
   } sink[FL_SINKS_MAX];
   int n_sink;
-  int last_checkpoint; /* round of the newest checkpoint; -1: none */
+  int last_checkpoint;      /* round of the newest checkpoint; -1: none */
+  struct fl_serving *fleet; /* where clients are trained; NULL: here */
 };
 
 /* run.c: what the program asks of a run beyond the public interface.
@@ -188,7 +191,10 @@ fl_status fl_round(fedlane_run *run, fedlane_metrics *metrics);
 /* cohort.c */
 fl_status fl_cohort_open(fedlane_run *run);
 void fl_cohort_close(fl_cohort *cohort);
+/* Draws the cohort of the round after those done, and seats all of it. */
 fl_status fl_cohort_draw(fedlane_run *run);
+/* Seats n clients from `first` of the order on, in place of those that were. */
+void fl_cohort_seat(fl_cohort *cohort, int32_t first, int32_t n);
 /* Puts the n examples of a client into the order of one epoch (from 0) of a round (from 1). */
 void fl_cohort_shuffle(const fedlane_run *run, int round, uint32_t client, uint32_t nth, int epoch,
                        int32_t n, int32_t *example);
@@ -197,6 +203,7 @@ void fl_cohort_shuffle(const fedlane_run *run, int round, uint32_t client, uint3
  */
 int fl_cohort_take(fl_cohort *cohort, int station, int most, int *first);
 int32_t fl_run_examples(const fedlane_run *run, uint32_t client); /* its training examples */
+int32_t fl_run_weight(const fedlane_run *run, uint32_t client);   /* in the mean */
 /* How many answers a client's training examples ask for: its examples, or labels that count. */
 int64_t fl_run_answers(const fedlane_run *run, uint32_t client);
 
@@ -204,11 +211,13 @@ int64_t fl_run_answers(const fedlane_run *run, uint32_t client);
 fl_status fl_station_open(fedlane_run *run, int i);
 void fl_station_close(fl_station *station);
 int64_t fl_station_bytes(const fedlane_run *run, int width, int together);
-/* Brings the server's vectors to all devices, then runs `job` once for each station, all at the same
- * time as far as there are cores for their threads, and returns the first failure. */
+/* Brings the server's vectors to all devices, then runs `job` once for each station, all at the
+ * same time as far as there are cores for their threads, and returns the first failure. */
 typedef fl_status (*fl_job)(fedlane_run *run, fl_station *station);
 fl_status fl_stations_do(fedlane_run *run, fl_job job);
 
+/* Empties all stations' sums for the cohort that has been drawn. */
+fl_status fl_stations_begin(fedlane_run *run);
 /* lanes.c: the life of clients on one station: seat, train, finish, mix. */
 fl_status fl_lanes_work(fedlane_run *run, fl_station *station);
 /* All that is added to the gradient of these lanes: weight decay and the algorithm's terms. out

@@ -192,3 +192,10 @@ fl_status fl_stations_do(fedlane_run *run, fl_job job) {
   }
   return FEDLANE_OK;
 }
+
+fl_status fl_stations_begin(fedlane_run *run) {
+  for (int i = 0; i < run->n_station; i++)
+    for (int u = 0; u < run->algorithm->n_update; u++)
+      FL_TRY(fl_mix_begin(&run->station[i].mix[u], run->cohort.weight));
+  return FEDLANE_OK;
+}

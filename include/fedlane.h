@@ -56,7 +56,13 @@ typedef struct fedlane_score {
   double value;     /* in the data's own units where these are known; NaN where it has no meaning */
 } fedlane_score;
 
-enum { FEDLANE_SCORES_MAX = 8 };
+/* What was left out of a round, and how often. */
+typedef struct fedlane_cause {
+  const char *name; /* such as "corrupt"; static; NULL: there is no more */
+  int64_t count;
+} fedlane_cause;
+
+enum { FEDLANE_SCORES_MAX = 8, FEDLANE_CAUSES_MAX = 16 };
 
 /* What one round did. Means are over examples. Values that were not measured are NaN (JSON null).
  */
@@ -67,7 +73,7 @@ typedef struct fedlane_metrics {
   int dropped;                       /* clients left out because their update was not finite */
   int64_t examples;                  /* examples visited by local training, epochs counted */
   int64_t steps;                     /* local steps taken by all clients */
-  int64_t bytes_up, bytes_down;      /* bytes that would cross the network */
+  int64_t bytes_up, bytes_down;      /* bytes that would cross the network; of a fleet: that did */
   double seconds;                    /* wall time of the round without evaluation */
   double train_loss, train_accuracy; /* during local training */
   double test_loss, test_accuracy;   /* central test set; NaN unless this round evaluated */
@@ -80,6 +86,7 @@ typedef struct fedlane_metrics {
    * its packages'. NaN where nothing counts, or counters may not be read. They are renewed about
    * every 100 ms, so a short round gets more or less than it used. */
   double joules;
+  fedlane_cause left_out[FEDLANE_CAUSES_MAX]; /* by a fleet's coordinator; then no name */
   /* Local training by its count of operations and of bytes that it has to move at least, not by
    * measurement, over `seconds`. Operations: multiplications and additions of dense and convolution
    * layers. Bytes: each example's activations and gradients written and read once, for each step a

@@ -1,4 +1,5 @@
-/* `fedlane run`: trains what a configuration describes and shows how it goes. */
+/* `fedlane run` trains what a configuration describes and shows how it goes; `fedlane serve` has a
+ * fleet train it. */
 #include "run.h"
 
 #include <math.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "fleet/serve.h"
 #include "progress.h"
 
 typedef struct options {
@@ -38,7 +40,7 @@ static void catch_signals(void) {
 }
 
 /* Returns FL_EXIT_DONE, or the exit status of the misuse that it has printed. */
-static int read_options(int argc, char **argv, options *o) {
+static int read_options(const fl_command *command, int argc, char **argv, options *o) {
   for (int i = 0; i < argc; i++) {
     const char *word = argv[i];
     if (strcmp(word, "--resume") == 0)
@@ -47,16 +49,18 @@ static int read_options(int argc, char **argv, options *o) {
       o->dry_run = true;
     else if (strcmp(word, "--quiet") == 0)
       o->quiet = true;
+    else if (command == &fl_command_serve && strcmp(word, "--insecure") == 0)
+      o->override[o->n_override++] = "fleet.insecure=true";
     else if (word[0] == '-' && word[1] != '\0')
-      return fl_cli_misuse(&fl_command_run, "there is no option %s", word);
+      return fl_cli_misuse(command, "there is no option %s", word);
     else if (!o->config)
       o->config = word;
     else if (strchr(word, '='))
       o->override[o->n_override++] = word;
     else
-      return fl_cli_misuse(&fl_command_run, "'%s' is not of the form key.path=value", word);
+      return fl_cli_misuse(command, "'%s' is not of the form key.path=value", word);
   }
-  if (!o->config) return fl_cli_misuse(&fl_command_run, "which configuration?");
+  if (!o->config) return fl_cli_misuse(command, "which configuration?");
   return FL_EXIT_DONE;
 }
 
@@ -111,12 +115,26 @@ static int train(fedlane_run *run, const options *o) {
   return FL_EXIT_DONE;
 }
 
-static int run_config(int argc, char **argv) {
+/* Listens, and waits until peers are there. Returns an exit status. */
+static int gather_fleet(fedlane_run *run, const options *o) {
+  fl_status status = fl_serving_open(run);
+  if (status == FEDLANE_OK && !o->quiet) {
+    printf("listening on %s; waiting for %lld peers: fedlane work %s\n",
+           fl_serving_address(run->fleet), (long long)run->config->fleet.peers,
+           fl_serving_address(run->fleet));
+    fflush(stdout);
+  }
+  if (status == FEDLANE_OK) status = fl_serving_wait(run);
+  if (status == FEDLANE_STOPPED) return FL_EXIT_STOPPED;
+  return status == FEDLANE_OK ? FL_EXIT_DONE : fl_cli_failure(status);
+}
+
+int fl_cli_train(const fl_command *command, int argc, char **argv) {
   options o = {.override = calloc((size_t)argc + 1, sizeof *o.override)};
   fedlane_run *run = NULL;
   if (!o.override)
     return fl_cli_failure(fl_fail(FEDLANE_MEMORY, "there is no memory for the arguments"));
-  int code = read_options(argc, argv, &o);
+  int code = read_options(command, argc, argv, &o);
   if (code == FL_EXIT_DONE) {
     int flags = (o.resume ? FEDLANE_RESUME : 0) | (o.dry_run ? FL_OPEN_DRY : 0);
     fl_progress reading;
@@ -133,6 +151,7 @@ static int run_config(int argc, char **argv) {
       running = run;
       catch_signals();
       code = o.quiet ? FL_EXIT_DONE : print_plan(run);
+      if (code == FL_EXIT_DONE && command == &fl_command_serve) code = gather_fleet(run, &o);
       if (code == FL_EXIT_DONE) code = train(run, &o);
       running = NULL;
     }
@@ -141,6 +160,8 @@ static int run_config(int argc, char **argv) {
   free(o.override);
   return code;
 }
+
+static int run_config(int argc, char **argv) { return fl_cli_train(&fl_command_run, argc, argv); }
 
 const fl_command fl_command_run = {
     .name = "run",

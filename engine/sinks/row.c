@@ -30,6 +30,13 @@ json_t *fl_row_json(const fedlane_metrics *m) {
     snprintf(key, sizeof key, "test_%s", m->score[i].name);
     failed |= json_object_set_new(row, key, number(m->score[i].value));
   }
+  if (m->left_out[0].name) {
+    json_t *causes = json_object();
+    for (int i = 0; i < FEDLANE_CAUSES_MAX && m->left_out[i].name; i++)
+      failed |= json_object_set_new(causes, m->left_out[i].name,
+                                    json_integer((json_int_t)m->left_out[i].count));
+    failed |= json_object_set_new(row, "left_out", causes);
+  }
   if (m->client_metric) {
     failed |= json_object_set_new(row, "client_metric", json_string(m->client_metric));
     failed |= json_object_set_new(row, "client_mean", number(m->client_mean));

@@ -1,0 +1,227 @@
+#include "fleet/serve.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct fl_serving {
+  fl_fleet *fleet;
+  char *layout;
+  float *vector;    /* (host) [P] what travels, where the device's memory is not the host's */
+  int32_t *cost;    /* [cohort] */
+  int64_t *aligned; /* a chunk's sums, where they did not arrive so */
+};
+
+uint64_t fl_run_people(const fedlane_run *run) {
+  const fl_dataset *d = &run->data;
+  const fl_population *p = &run->people;
+  size_t n = (size_t)(d->n_train + d->n_test);
+  size_t dealt = p->n > 0 ? (size_t)(p->offset[p->n - 1] + p->n_train[p->n - 1]) : 0;
+  uint64_t part[] = {
+      fl_digest(d->x, n * (size_t)fl_image_size(d->image) * (d->bytes ? 1 : 4)),
+      d->label ? fl_digest(d->label, 4 * n * (size_t)d->n_label) : 0,
+      d->target ? fl_digest(d->target, 4 * n * (size_t)d->n_target) : 0,
+      fl_digest(d->shift, sizeof d->shift),
+      fl_digest(d->scale, sizeof d->scale),
+      fl_digest(p->n_train, sizeof *p->n_train * (size_t)p->n),
+      fl_digest(p->offset, sizeof *p->offset * (size_t)p->n),
+      fl_digest(p->index, sizeof *p->index * dealt),
+      (uint64_t)p->n,
+  };
+  return fl_digest(part, sizeof part) | 1;
+}
+
+/* Vectors of the model are the weights and what travels with them; behind them come those that the
+ * units' clients keep. */
+static fl_status vector_of(void *of, uint64_t vector, const float **at) {
+  fedlane_run *run = of;
+  const fl_server *s = &run->server;
+  uint64_t model = (uint64_t)run->algorithm->n_broadcast + 1;
+  if (vector >= model) {
+    uint64_t own = (uint64_t)run->algorithm->n_client_slot, unit = (vector - model) / own;
+    const fl_drawn *one = &run->cohort.order[unit];
+    *at =
+        run->store.at + one->client * run->store.floats + (int64_t)((vector - model) % own) * s->P;
+    return FEDLANE_OK;
+  }
+  const float *from = vector ? s->slot[vector - 1] : s->w;
+  *at = from;
+  if (s->ops->host) return FEDLANE_OK;
+  *at = run->fleet->vector;
+  FL_TRY(s->ops->download(s->dev, run->fleet->vector, from, 4 * s->P));
+  return s->ops->sync(s->dev);
+}
+
+/* Sums that lie in a chunk, 8-byte aligned. */
+static const int64_t *sums_of(fl_serving *serving, const fl_blob *body) {
+  const void *at = fl_blob_at(body);
+  if ((uintptr_t)at % sizeof(int64_t) == 0) return at;
+  memcpy(serving->aligned, at, fl_blob_size(body));
+  return serving->aligned;
+}
+
+/* What the clients of a report add to the round's weight. */
+static int64_t weight_of(const fedlane_run *run, const fl_report *r) {
+  int64_t weight = 0;
+  for (uint64_t i = 0; i < r->count; i++)
+    if (r->good[i]) weight += fl_run_weight(run, run->cohort.order[r->first + i].client);
+  return weight;
+}
+
+static fl_cause check_sum(const fedlane_run *run, const fl_upload *upload, int64_t weight) {
+  uint64_t updates = (uint64_t)run->algorithm->n_update;
+  uint64_t own = (uint64_t)run->algorithm->n_client_slot * (uint64_t)run->cohort.n;
+  if (upload->about.weight != (uint64_t)weight) return FL_CAUSE_shape;
+  for (int i = 0; i < upload->n_stretch; i++) {
+    const fl_chunk *c = &upload->stretch[i].about;
+    bool sum = c->stream < 64 * updates && c->stream % 64 < FL_MIX_LEVELS;
+    bool kept = c->stream >= FL_STREAM_OWN && c->stream < FL_STREAM_OWN + own;
+    if (!(sum && c->payload == FL_PAYLOAD_SUM) && !(kept && c->payload == FL_PAYLOAD_F32))
+      return FL_CAUSE_shape;
+    if (fl_blob_size(upload->stretch[i].body) != fl_payload_bytes((fl_payload)c->payload, c->count))
+      return FL_CAUSE_shape;
+  }
+  return FL_CAUSE_none;
+}
+
+/* A stretch of a vector that a client keeps. */
+static void keep_own(fedlane_run *run, const fl_chunk *c, const fl_blob *body) {
+  uint64_t own = (uint64_t)run->algorithm->n_client_slot, i = c->stream - FL_STREAM_OWN;
+  uint32_t client = run->cohort.order[i / own].client;
+  float *to = run->store.at + client * run->store.floats + (int64_t)(i % own) * run->server.P;
+  memcpy(to + c->offset, fl_blob_at(body), fl_blob_size(body));
+  run->store.touched[client] = run->store.dirty[client] = true;
+}
+
+static void keep_report(fedlane_run *run, const fl_report *r) {
+  fl_cohort *c = &run->cohort;
+  for (uint64_t i = 0; i < r->count; i++) {
+    int32_t rank = c->order[r->first + i].rank;
+    c->loss[rank] = r->loss[i];
+    c->hit[rank] = r->hit[i];
+    c->accepted[rank] = r->good[i];
+  }
+}
+
+/* The sum of a worker. Sums are exact, so whether all of one are small enough can be seen as they
+ * are added: a worker whose sums are not is no worker of ours, and what it did so far in this round
+ * cannot be told from the others'. */
+static fl_status take(void *of, const fl_upload *upload, fl_cause *cause) {
+  fedlane_run *run = of;
+  int64_t weight = 0;
+  bool fits = true;
+  for (int i = 0; i < upload->n_report; i++) weight += weight_of(run, &upload->report[i]);
+  *cause = check_sum(run, upload, weight);
+  for (int pass = 0; pass < 2 && *cause == FL_CAUSE_none; pass++)
+    for (int i = 0; i < upload->n_stretch && fits; i++) {
+      const fl_stretch *s = &upload->stretch[i];
+      if (s->about.payload != FL_PAYLOAD_SUM) {
+        if (pass == 1) keep_own(run, &s->about, s->body);
+        continue;
+      }
+      fl_mix *mix = &run->station[0].mix[s->about.stream / 64];
+      const int64_t *sum = sums_of(run->fleet, s->body);
+      if (pass == 0)
+        fits = fl_mix_fits(mix, (int64_t)s->about.count, sum, weight);
+      else
+        FL_TRY(fl_mix_add_level(mix, (int)(s->about.stream % 64), (int64_t)s->about.offset,
+                                (int64_t)s->about.count, sum));
+    }
+  if (!fits) *cause = FL_CAUSE_shape;
+  if (*cause != FL_CAUSE_none) return FEDLANE_OK;
+  for (int u = 0; u < run->algorithm->n_update; u++) fl_mix_weigh(&run->station[0].mix[u], weight);
+  for (int i = 0; i < upload->n_report; i++) keep_report(run, &upload->report[i]);
+  return FEDLANE_OK;
+}
+
+/* A line a tensor: name, first element, dimensions. */
+static fl_status write_layout(const fl_model *model, char **out) {
+  size_t size = 0;
+  FILE *file = open_memstream(out, &size);
+  if (!file) return fl_fail(FEDLANE_MEMORY, "no memory for the layout of the model");
+  for (int i = 0; i < fl_model_about(model)->n_tensor; i++) {
+    const fl_tensor *t = fl_model_tensor(model, i);
+    fprintf(file, "%s %lld", t->name, (long long)t->at);
+    for (int k = 0; k < t->n_dim; k++) fprintf(file, " %lld", (long long)t->dim[k]);
+    fputc('\n', file);
+  }
+  if (fclose(file) == 0) return FEDLANE_OK;
+  return fl_fail(FEDLANE_MEMORY, "no memory for the layout of the model");
+}
+
+fl_status fl_serving_open(fedlane_run *run) {
+  const fl_fleet_args *c = &run->config->fleet;
+  fl_serving *s = calloc(1, sizeof *s);
+  if (!s) return fl_fail(FEDLANE_MEMORY, "no memory for a fleet");
+  run->fleet = s;
+  FL_TRY(write_layout(run->model, &s->layout));
+  s->vector = calloc((size_t)run->server.P, sizeof *s->vector);
+  s->cost = calloc((size_t)run->cohort.capacity, sizeof *s->cost);
+  s->aligned = malloc(FL_CHUNK_BYTES);
+  if (!s->vector || !s->cost || !s->aligned)
+    return fl_fail(FEDLANE_MEMORY, "no memory for a fleet");
+  fl_port_options port = {.security = {.own = c->key, .allow = c->allow, .insecure = c->insecure},
+                          .patience = c->patience};
+  fl_fleet_about about = {.config = run->config->resolved,
+                          .digest = run->config->digest,
+                          .layout = s->layout,
+                          .elements = (uint64_t)run->server.P,
+                          .vectors = (uint64_t)run->algorithm->n_broadcast + 1,
+                          .updates = (uint64_t)run->algorithm->n_update,
+                          .own = (uint64_t)run->algorithm->n_client_slot,
+                          .people = fl_run_people(run)};
+  fl_fleet_limits limits = {.memory = c->memory << 20, .peers = (int)c->most, .rate = c->rate};
+  fl_fleet_host host = {run, vector_of, take};
+  return fl_fleet_open(c->listen, &port, &about, &limits, &host, &s->fleet);
+}
+
+void fl_serving_close(fedlane_run *run, bool done) {
+  fl_serving *s = run->fleet;
+  if (!s) return;
+  fl_fleet_close(&s->fleet, done ? FL_BYE_DONE : FL_BYE_REJOIN,
+                 done ? "the run is complete" : "the coordinator stops");
+  free(s->layout);
+  free(s->vector);
+  free(s->cost);
+  free(s->aligned);
+  free(s);
+  run->fleet = NULL;
+}
+
+const char *fl_serving_address(const fl_serving *s) { return fl_fleet_address(s->fleet); }
+
+fl_status fl_serving_wait(fedlane_run *run) {
+  return fl_fleet_wait(run->fleet->fleet, (int)run->config->fleet.peers, &run->stop);
+}
+
+static void tell(fl_serving *s, fedlane_metrics *m) {
+  fl_fleet_tally tally;
+  int n = 0;
+  fl_fleet_tell(s->fleet, &tally);
+  m->bytes_up = tally.bytes_up;
+  m->bytes_down = tally.bytes_down;
+  for (int i = 1; i < FL_CAUSES && n < FEDLANE_CAUSES_MAX; i++)
+    if (tally.cause[i] > 0)
+      m->left_out[n++] = (fedlane_cause){fl_cause_name((fl_cause)i), tally.cause[i]};
+}
+
+fl_status fl_serving_train(fedlane_run *run, fedlane_metrics *m) {
+  const fl_train_args *t = &run->config->train;
+  const fl_fleet_args *c = &run->config->fleet;
+  fl_serving *s = run->fleet;
+  fl_cohort *cohort = &run->cohort;
+  for (int32_t i = 0; i < cohort->n; i++) s->cost[i] = cohort->order[i].work;
+  fl_fleet_job job = {.work = {.round = (uint64_t)run->round + 1,
+                               .bits = (uint64_t)run->station[0].mix[0].bits,
+                               .epochs = (uint64_t)t->epochs,
+                               .batch = (uint64_t)t->batch,
+                               .lr = t->lr * pow(t->lr_decay, run->round),
+                               .deadline = c->deadline},
+                      .n = (uint64_t)cohort->n,
+                      .cost = s->cost,
+                      .quorum = c->quorum,
+                      .stop = &run->stop};
+  FL_TRY(fl_fleet_train(s->fleet, &job));
+  tell(s, m);
+  return FEDLANE_OK;
+}

@@ -1,0 +1,179 @@
+/* Peers of a fleet: how they get a session, and how they lose it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "fleet_parts.h"
+
+static uint64_t place_of(uint64_t session) { return session & ((1u << FL_PLACE_BITS) - 1); }
+
+fl_peer *fl_fleet_peer(fl_fleet *f, uint64_t session) {
+  uint64_t place = place_of(session);
+  if (session == 0 || place >= (uint64_t)f->n_peer) return NULL;
+  return f->peer[place].session == session ? &f->peer[place] : NULL;
+}
+
+int fl_fleet_clients(const fl_fleet *f, int room, uint64_t *session) {
+  int n = 0;
+  for (int i = 0; i < f->n_peer; i++) {
+    const fl_peer *peer = &f->peer[i];
+    if (!peer->session || !peer->ready) continue;
+    if (n < room) session[n] = peer->session;
+    n++;
+  }
+  return n;
+}
+
+/* A place nobody has, made when there is none; NULL: no more peers are taken. */
+static fl_peer *free_place(fl_fleet *f) {
+  for (int i = 0; f->n_peer > f->n_held && i < f->n_peer; i++)
+    if (!f->peer[i].session) return &f->peer[i];
+  if (f->n_peer == f->limits.peers || f->n_peer == 1 << FL_PLACE_BITS) return NULL;
+  if (f->n_peer == f->room) {
+    int room = f->room ? 2 * f->room : 16;
+    fl_peer *larger = realloc(f->peer, (size_t)room * sizeof *larger);
+    if (!larger) return NULL;
+    f->peer = larger;
+    f->room = room;
+  }
+  f->peer[f->n_peer] = (fl_peer){0};
+  return &f->peer[f->n_peer++];
+}
+
+static uint64_t new_session(const fl_fleet *f, const fl_peer *peer) {
+  uint64_t random = 0;
+  while (random == 0) {
+    if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random) random = 0;
+    random = random << 1 >> (1 + FL_PLACE_BITS) << FL_PLACE_BITS;
+  }
+  return random | (uint64_t)fl_peer_place(f, peer);
+}
+
+static void welcome(fl_fleet *f, fl_peer *peer) {
+  const fl_fleet_about *a = &f->about;
+  const char *pipeline = fl_port_pipeline(f->port);
+  fl_message m = {.kind = FL_MESSAGE_welcome,
+                  .welcome = {.wire = FL_WIRE,
+                              .session = peer->session,
+                              .elements = a->elements,
+                              .vectors = a->vectors,
+                              .updates = a->updates,
+                              .own = a->own,
+                              .chunk = FL_CHUNK_BYTES,
+                              .digest = {a->digest, strlen(a->digest)},
+                              .config = {a->config, strlen(a->config)},
+                              .layout = {a->layout, strlen(a->layout)},
+                              .pipeline = {pipeline, strlen(pipeline)},
+                              .patience = f->patience}};
+  fl_fleet_say(f, peer, &m, NULL);
+}
+
+/* The peer whose session a hello names: it missed our answer, or has lost its connection. */
+static fl_peer *same_peer(fl_fleet *f, const fl_letter *letter, const fl_hello *hello) {
+  fl_peer *peer = fl_fleet_peer(f, hello->session);
+  if (!peer || strcmp(peer->key, letter->key) != 0 || peer->kind != hello->peer) return NULL;
+  peer->route = letter->route;
+  return peer;
+}
+
+fl_status fl_peer_hello(fl_fleet *f, const fl_letter *letter, const fl_hello *hello) {
+  char why[128] = "";
+  if (hello->wire != FL_WIRE)
+    snprintf(why, sizeof why, "this coordinator speaks version %d of the messages, not %llu",
+             FL_WIRE, (unsigned long long)hello->wire);
+  else if (f->about.clients != (hello->peer == FL_PEER_CLIENT))
+    snprintf(why, sizeof why, "this coordinator takes %s",
+             f->about.clients ? "clients with data of their own" : "workers and relays");
+  fl_peer *peer = *why || letter->route.n == 0 ? NULL : same_peer(f, letter, hello);
+  if (!peer && !*why && letter->route.n > 0) {
+    peer = free_place(f);
+    if (!peer) {
+      snprintf(why, sizeof why, "this coordinator has all the peers that it takes");
+    } else {
+      *peer = (fl_peer){.kind = (fl_peer_kind)hello->peer,
+                        .route = letter->route,
+                        .heard = fl_fleet_now(),
+                        .budget = f->limits.rate,
+                        .unit = -1};
+      peer->session = new_session(f, peer);
+      memcpy(peer->key, letter->key, sizeof peer->key);
+      memcpy(peer->name, hello->name.at, hello->name.n);
+      f->n_held++;
+    }
+  }
+  if (peer)
+    welcome(f, peer);
+  else if (*why)
+    fl_fleet_bye(f, &letter->route, hello->session, FL_BYE_REFUSED, why);
+  return FEDLANE_OK;
+}
+
+void fl_peer_ready(fl_fleet *f, fl_peer *peer, const fl_ready *ready) {
+  if (f->about.people && ready->people != f->about.people && peer->kind == FL_PEER_WORKER) {
+    fl_fleet_bye(f, &peer->route, peer->session, FL_BYE_REFUSED,
+                 "this worker has read other data than the coordinator: files, or a version of "
+                 "fedlane, differ");
+    fl_peer_drop(f, peer, FL_CAUSE_shape);
+    return;
+  }
+  if (!peer->ready) f->n_ready++;
+  peer->ready = true;
+  peer->lanes = ready->lanes;
+  peer->credit = ready->credit;
+  fl_peer_assign(f, peer);
+}
+
+void fl_peer_drop(fl_fleet *f, fl_peer *peer, fl_cause cause) {
+  if (!peer->session) return;
+  if (cause != FL_CAUSE_none) fl_fleet_count(f, cause);
+  peer->session = 0;
+  if (peer->ready) f->n_ready--;
+  f->n_held--;
+  fl_peer_unpile(f, peer);
+  if (f->job) fl_peer_revoke(f, peer, f->job->who != NULL);
+  *peer = (fl_peer){.unit = -1};
+}
+
+/* Whether others wait while this one takes far longer than its work should. */
+static bool overdue(const fl_fleet *f, const fl_peer *peer, double now) {
+  double speed = peer->speed;
+  bool idle = false;
+  if (!f->job || f->job->who || peer->out == 0 || f->blocks.n_free > 0) return false;
+  for (int i = 0; i < f->n_peer; i++) {
+    const fl_peer *other = &f->peer[i];
+    if (!other->session || !other->ready || other == peer) continue;
+    idle = idle || (other->out == 0 && other->refused != f->job->work.round);
+    if (speed <= 0 || (peer->speed <= 0 && other->speed > 0 && other->speed < speed))
+      speed = other->speed;
+  }
+  if (!idle) return false;
+  double expected = speed > 0 ? (double)peer->out_cost / speed : 0;
+  return now - peer->begun > 4 * expected + f->patience / 2;
+}
+
+void fl_peers_tick(fl_fleet *f) {
+  double now = fl_fleet_now();
+  uint64_t round = f->job ? f->job->work.round : 0;
+  for (int i = 0; i < f->n_peer; i++) {
+    fl_peer *peer = &f->peer[i];
+    bool busy = peer->out || peer->trained;
+    if (!peer->session) continue;
+    if (busy || now - peer->pinged > f->patience / 4) {
+      fl_message m = {.kind = FL_MESSAGE_ping, .ping = {peer->session, round}};
+      peer->pinged = now;
+      fl_fleet_say(f, peer, &m, NULL);
+    }
+    if (!peer->session) continue;
+    if (!busy && now - peer->heard > 2 * f->patience) {
+      fl_peer_drop(f, peer, FL_CAUSE_lost);
+    } else if (peer->pile.upload && now - peer->moved > f->patience) {
+      fl_fleet_bye(f, &peer->route, peer->session, FL_BYE_REJOIN, "the upload stopped half-way");
+      fl_peer_drop(f, peer, FL_CAUSE_unfinished);
+    } else if (overdue(f, peer, now)) {
+      fl_fleet_count(f, FL_CAUSE_slow);
+      peer->refused = round;
+      fl_peer_revoke(f, peer, false);
+    }
+  }
+}

@@ -1,0 +1,117 @@
+/* Updates on their way up: chunks gather until an upload is whole, then it is taken or left. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleet_parts.h"
+
+void fl_peer_unpile(fl_fleet *f, fl_peer *peer) {
+  f->staged -= peer->reserved;
+  peer->reserved = 0;
+  fl_pile_close(&peer->pile);
+}
+
+static void leave_out(fl_fleet *f, fl_peer *peer, fl_cause cause) {
+  uint64_t session = peer->session;
+  fl_fleet_count(f, cause);
+  fl_message m = {.kind = FL_MESSAGE_received,
+                  .received = {session, f->job->work.round, peer->pile.upload, false}};
+  fl_fleet_say(f, peer, &m, NULL);
+  if (peer->session != session) return;
+  peer->refused = f->job->work.round;
+  fl_peer_revoke(f, peer, f->job->who != NULL);
+}
+
+/* The reports of the blocks that an upload lists: all that the peer has trained, each once. */
+static fl_status reports_of(fl_fleet *f, fl_peer *peer, fl_report **out, int *n, fl_cause *cause) {
+  const fl_pile *pile = &peer->pile;
+  int listed = (int)(pile->about.blocks.n / sizeof(uint32_t));
+  *n = listed;
+  *out = calloc((size_t)listed + 1, sizeof **out);
+  if (!*out) return fl_fail(FEDLANE_MEMORY, "no memory for an upload");
+  if (listed != peer->trained) *cause = FL_CAUSE_shape;
+  for (int i = 0; i < listed; i++) {
+    const fl_block *b =
+        fl_blocks_of(&f->blocks, pile->blocks[i], fl_peer_place(f, peer), FL_BLOCK_TRAINED);
+    for (int k = 0; k < i; k++)
+      if (pile->blocks[k] == pile->blocks[i]) b = NULL;
+    if (b)
+      (*out)[i] = b->report;
+    else
+      *cause = FL_CAUSE_shape;
+  }
+  return FEDLANE_OK;
+}
+
+static fl_status take(fl_fleet *f, fl_peer *peer, fl_cause *cause) {
+  const fl_pile *pile = &peer->pile;
+  fl_report *report = NULL;
+  int n = 0;
+  fl_status status = FEDLANE_OK;
+  FL_GO(reports_of(f, peer, &report, &n, cause));
+  if (*cause != FL_CAUSE_none) goto done;
+  fl_upload upload = {.about = pile->about,
+                      .n_report = n,
+                      .n_stretch = pile->n_stretch,
+                      .report = report,
+                      .stretch = pile->stretch,
+                      .name = peer->name};
+  FL_GO(f->host.take(f->host.of, &upload, cause));
+  if (*cause != FL_CAUSE_none) goto done;
+  for (int i = 0; i < n; i++) fl_blocks_done(&f->blocks, &f->blocks.block[pile->blocks[i]]);
+done:
+  free(report);
+  return status;
+}
+
+/* What follows from what has just arrived for an upload. */
+static void go_on(fl_fleet *f, fl_peer *peer, fl_status status, fl_cause cause) {
+  if (status == FEDLANE_OK && cause == FL_CAUSE_twice) {
+    fl_fleet_count(f, cause);
+    return;
+  }
+  bool whole =
+      status == FEDLANE_OK && cause == FL_CAUSE_none && fl_pile_complete(&peer->pile, &cause);
+  if (whole) status = take(f, peer, &cause);
+  if (status != FEDLANE_OK) {
+    f->failed = status;
+  } else if (cause != FL_CAUSE_none) {
+    leave_out(f, peer, cause);
+  } else if (whole) {
+    fl_message m = {.kind = FL_MESSAGE_received,
+                    .received = {peer->session, f->job->work.round, peer->pile.upload, true}};
+    peer->trained = 0;
+    fl_peer_unpile(f, peer);
+    fl_fleet_say(f, peer, &m, NULL);
+    fl_peer_assign(f, peer);
+  }
+}
+
+/* Whether an upload is the one that is expected of a peer. */
+static bool expected(fl_fleet *f, const fl_peer *peer, uint64_t round, uint64_t upload) {
+  if (f->job && round == f->job->work.round && upload > 0 && upload == peer->pile.upload)
+    return true;
+  fl_fleet_count(f, FL_CAUSE_stale);
+  return false;
+}
+
+void fl_peer_update(fl_fleet *f, fl_peer *peer, const fl_update *update) {
+  fl_cause cause = FL_CAUSE_none;
+  if (!expected(f, peer, update->round, update->upload)) return;
+  peer->moved = fl_fleet_now();
+  fl_status status = fl_pile_begin(&peer->pile, update, &cause);
+  go_on(f, peer, status, cause);
+}
+
+void fl_peer_chunk(fl_fleet *f, fl_peer *peer, const fl_chunk *chunk, fl_blob **body) {
+  enum { SLACK = 16 * FL_CHUNK_BYTES };
+  fl_cause cause = FL_CAUSE_none;
+  if (!expected(f, peer, chunk->round, chunk->upload)) return;
+  peer->moved = fl_fleet_now();
+  if (peer->pile.bytes > 4 * peer->reserved + SLACK) {
+    fl_fleet_bye(f, &peer->route, peer->session, FL_BYE_REFUSED, "its update is too large");
+    fl_peer_drop(f, peer, FL_CAUSE_oversized);
+    return;
+  }
+  fl_status status = fl_pile_add(&peer->pile, chunk, body, &cause);
+  go_on(f, peer, status, cause);
+}

@@ -1,0 +1,72 @@
+/* A peer's side of a fleet: worker, client or relay. It joins, takes work, fetches the model, and
+ * sends what it has; it answers pings by itself whenever one of these functions is called. One
+ * thread at a time uses a session. */
+#ifndef FL_SESSION_H
+#define FL_SESSION_H
+
+#include <signal.h>
+
+#include "port.h"
+
+typedef struct fl_session fl_session;
+
+typedef struct fl_session_options {
+  fl_peer_kind kind;
+  const char *name;  /* what the coordinator's log calls it; at most 64 bytes */
+  uint64_t examples; /* of a client */
+  fl_security security;
+  double patience;                   /* seconds of silence after which it joins anew; 0: 10 */
+  const volatile sig_atomic_t *stop; /* becomes other than 0: give up; NULL: never */
+} fl_session_options;
+
+/* Connects; the coordinator need not be there yet. Errors: USAGE, as fl_port_connect. */
+fl_status fl_session_open(const char *address, const fl_session_options *options, fl_session **out);
+/* Frees it; `leave` says goodbye first. Accepts NULL; nulls *session. */
+void fl_session_close(fl_session **session, bool leave);
+
+/* Says hello until it is welcome, at most `seconds` (0: as long as it takes). *welcome, its texts
+ * ended by 0, is good until the next join. Errors: STOPPED; USAGE with the coordinator's sentence
+ * when it refuses this peer; IO when the time is over. */
+fl_status fl_session_join(fl_session *session, double seconds, const fl_welcome **welcome);
+fl_status fl_session_ready(fl_session *session, uint64_t lanes, uint64_t people, uint64_t credit);
+
+typedef enum fl_event_kind {
+  FL_EVENT_NONE,     /* the time is over */
+  FL_EVENT_WORK,     /* .work */
+  FL_EVENT_COLLECT,  /* .collect */
+  FL_EVENT_RECEIVED, /* .received */
+  FL_EVENT_CANCEL,   /* .cancel */
+  FL_EVENT_DONE,     /* the run is complete */
+  FL_EVENT_LOST,     /* the coordinator does not know this session any more, or is silent: join */
+} fl_event_kind;
+
+typedef struct fl_event {
+  fl_event_kind kind;
+  union {
+    fl_work work;
+    fl_collect collect;
+    fl_received received;
+    fl_cancel cancel;
+  };
+} fl_event;
+
+/* The next thing to do, waiting at most `seconds`. Errors: STOPPED; USAGE when the coordinator ends
+ * the session for good, with its sentence. */
+fl_status fl_session_next(fl_session *session, double seconds, fl_event *out);
+
+/* Fetches a vector of a round's version into out [elements]. Events that arrive meanwhile wait for
+ * fl_session_next. *got is false when the round or the session is over. Errors: as above. */
+fl_status fl_session_fetch(fl_session *session, uint64_t round, uint64_t vector, float *out,
+                           bool *got);
+/* Sends a message: its session number is filled in. */
+fl_status fl_session_say(fl_session *session, fl_message *message);
+/* Begins an upload by its `update`. */
+fl_status fl_session_begin(fl_session *session, fl_update *about);
+/* Sends one stream of it in chunks. x: int64 [elements] of FL_PAYLOAD_SUM, else floats. Waits while
+ * the coordinator does not take what was sent before. *sent is false when the session is lost. */
+fl_status fl_session_stream(fl_session *session, const fl_update *about, uint64_t stream,
+                            const void *x, bool *sent);
+/* Bytes of frames sent and received so far. */
+void fl_session_bytes(const fl_session *session, int64_t *up, int64_t *down);
+
+#endif
