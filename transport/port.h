@@ -1,13 +1,16 @@
-/* Ports: the sockets that the frames of a fleet pass. port.c is the only file that includes zmq.h.
+/* Ports: the sockets that the frames of a fleet pass. Only port.c, port_mail.c, blob.c and guard.c
+ * include zmq.h.
  *
  * A coordinator binds: a ROUTER for control and a PULL for the pipeline of updates. A peer
  * connects: a DEALER, and a PUSH once it knows where. Which transport carries them is a link, a
  * record found by the address's scheme: loopback://NAME within a process, ipc://PATH within a
- * machine, tcp://HOST:PORT beyond. Lost connections are made again by themselves; silent ones are
- * closed by heartbeats after `patience`.
+ * machine, tcp://HOST:PORT beyond. Lost connections are made again by themselves, but those of
+ * loopback; silent ones are closed by heartbeats after `patience`.
  *
- * On addresses that other machines can reach both sides have keys (CURVE): keys.h. What arrives
- * from a key that is not allowed is never delivered. */
+ * On addresses that other machines can reach both sides have keys (CURVE): keys.h. Nothing is
+ * delivered from a key that is not allowed, or sent to one. Loopback has no keys.
+ *
+ * A port is used by one thread at a time. */
 #ifndef FL_PORT_H
 #define FL_PORT_H
 
@@ -39,6 +42,7 @@ enum { FL_ROUTE_BYTES = 16, FL_KEY_TEXT = 41 };
 /* Where a peer can be reached; as long as its connection lives. n 0: nowhere. */
 typedef struct fl_route {
   uint8_t n, at[FL_ROUTE_BYTES];
+  char key[FL_KEY_TEXT]; /* that of the letter; filled up with 0 */
 } fl_route;
 
 /* What has arrived: one message, not yet read. */
@@ -52,7 +56,7 @@ void fl_letter_close(fl_letter *letter);
 typedef enum fl_sent {
   FL_SENT,
   FL_SENT_FULL, /* the other side has not taken what was sent before; nothing was sent */
-  FL_SENT_GONE, /* there is no such connection (any more) */
+  FL_SENT_GONE, /* there is no such connection (any more), or its key is not allowed any more */
 } fl_sent;
 
 typedef struct fl_port fl_port;
@@ -60,7 +64,7 @@ typedef struct fl_port fl_port;
 typedef struct fl_port_options {
   fl_security security;
   double patience; /* seconds of silence after which a connection is closed; 0: never */
-  int queue;       /* frames waiting for or from a peer at most; 0: 1,000 */
+  int queue;       /* messages waiting for a peer at most; 0: 1,000. From one: as many, but 64 */
 } fl_port_options;
 
 /* Binds `address`, and an endpoint for the pipeline that belongs to it: loopback://NAME.updates,
@@ -69,8 +73,9 @@ typedef struct fl_port_options {
  * Errors: USAGE for an address that is none, or one that other machines can reach without keys
  * unless security.insecure; IO when it cannot be bound. */
 fl_status fl_port_bind(const char *address, const fl_port_options *options, fl_port **out);
-/* The address that peers connect to, with the port that was found; of the pipeline, with the host
- * that the peer itself must fill in as '*'. Owned by the port. */
+/* The address that peers connect to, with the port that was found (a host of * stays); of the
+ * pipeline, where the host is always '*': peers know under which name they found this one. Owned
+ * by the port. */
 const char *fl_port_address(const fl_port *port);
 const char *fl_port_pipeline(const fl_port *port);
 /* Connects to a coordinator, which need not be there yet. Errors: USAGE as above. */
@@ -85,11 +90,12 @@ void fl_port_close(fl_port **port, double linger);
  * longer than `seconds`. */
 fl_sent fl_port_send(fl_port *port, const fl_route *route, bool pipeline, double seconds,
                      const void *head, size_t n, fl_blob *body);
-/* Waits at most `seconds` for a letter; *any says whether one came. Letters of more than two
- * frames are dropped and counted. Control comes before the pipeline. Errors: IO. A signal that
- * arrives ends the waiting. */
+/* Waits at most `seconds` for a letter; *any says whether one came. Letters without a first frame,
+ * of more than two, or with a route that is too long are dropped and counted. Control comes before
+ * the pipeline, which has its turn after 64 letters at the latest. Errors: IO, MEMORY. A signal
+ * that arrives ends the waiting. */
 fl_status fl_port_receive(fl_port *port, double seconds, fl_letter *out, bool *any);
-/* Letters dropped because of their form, so far. */
+/* Letters dropped so far because of their form, or of a key that is not allowed any more. */
 uint64_t fl_port_dropped(const fl_port *port);
 
 #endif
