@@ -21,8 +21,6 @@ uint64_t fl_run_people(const fedlane_run *run) {
       fl_digest(d->x, n * (size_t)fl_image_size(d->image) * (d->bytes ? 1 : 4)),
       d->label ? fl_digest(d->label, 4 * n * (size_t)d->n_label) : 0,
       d->target ? fl_digest(d->target, 4 * n * (size_t)d->n_target) : 0,
-      fl_digest(d->shift, sizeof d->shift),
-      fl_digest(d->scale, sizeof d->scale),
       fl_digest(p->n_train, sizeof *p->n_train * (size_t)p->n),
       fl_digest(p->offset, sizeof *p->offset * (size_t)p->n),
       fl_digest(p->index, sizeof *p->index * dealt),
