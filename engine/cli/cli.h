@@ -15,7 +15,7 @@ typedef struct fl_command {
 } fl_command;
 
 extern const fl_command fl_command_run, fl_command_list, fl_command_show, fl_command_data,
-    fl_command_bench;
+    fl_command_bench, fl_command_keygen;
 
 /* Prints "fedlane: <sentence>" for the thread's last failure, a line each, on standard error and
  * returns the exit status that belongs to it. */
