@@ -3,13 +3,12 @@
  *
  * A key file is `NAME.key` with the secret key, mode 0600, beside `NAME.pub` with the public one.
  * Both are lines "fedlane public: ..." and "fedlane secret: ..."; lines that begin with '#' are
- * comments. The list of keys that a coordinator allows is a text file, or a folder of .pub files:
- * lines of a public key and, after a blank, a name. It is read again when it has changed, so a key
- * is revoked by taking it out; connections of a revoked key end at once. */
+ * comments. The list of keys that a coordinator allows is a folder of .pub files, or a text file:
+ * lines of a public key and, after a blank, a name; .pub files one after the other make one. It is
+ * read again when it has changed, a second later at most, so a key is revoked by taking it out:
+ * from then on nothing that comes from it is delivered, and nothing is sent to it. */
 #ifndef FL_KEYS_H
 #define FL_KEYS_H
-
-#include <stdbool.h>
 
 #include "status.h"
 
@@ -39,11 +38,13 @@ fl_status fl_keys_load(const char *path, fl_key_pair *pair);
 /* A public key from 40 characters or from a file. */
 fl_status fl_keys_public(const char *text, char out[FL_KEY_CHARACTERS + 1]);
 
-/* The list of allowed keys. */
+/* The list of allowed keys. Any thread may ask while one refreshes. Errors: IO, USAGE with file and
+ * line. */
 typedef struct fl_allow fl_allow;
 fl_status fl_allow_open(const char *path, fl_allow **out);
 void fl_allow_close(fl_allow **allow);
-/* Whether a key may take part; *name (at most 64 bytes and 0) gets what the list calls it. */
+/* Whether a key may take part; *name (at most 64 bytes and 0; NULL: not
+ * wanted) gets what the list calls it. Cost: a binary search. */
 bool fl_allow_has(const fl_allow *allow, const char *key, char *name);
 /* Reads the list again if it has changed since; *changed says so. A list that cannot be read keeps
  * the keys as they were. Cost: a stat or, of a folder, one a file. */

@@ -97,7 +97,19 @@ static fl_status open_socket(fl_port *port, int type, void **out) {
   if (zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &longest, sizeof longest) != 0)
     return fl_fail(FEDLANE_INTERNAL, "ZeroMQ takes no limit of a message's size");
   if (type == ZMQ_ROUTER) FL_TRY(set(socket, ZMQ_ROUTER_MANDATORY, 1));
+  if (*port->own.secret)
+    FL_TRY(fl_guard_arm(socket, &port->own, port->bound ? NULL : port->server));
   return set_patience(socket, port->patience_ms);
+}
+
+static fl_status take_keys(fl_port *port, const fl_security *security) {
+  FL_TRY(fl_keys_load(security->own, &port->own));
+  if (!*port->own.secret)
+    return fl_fail(FEDLANE_USAGE, "%s has no secret key; one's own is in a .key file",
+                   security->own);
+  if (!port->bound) return fl_keys_public(security->server, port->server);
+  FL_TRY(fl_allow_open(security->allow, &port->allow));
+  return fl_guard_open(port->context, port->allow, &port->guard);
 }
 
 static fl_status open_port(const char *address, bool bind, const fl_port_options *options,
@@ -105,7 +117,6 @@ static fl_status open_port(const char *address, bool bind, const fl_port_options
   fl_place place;
   FL_TRY(fl_place_read(address, bind, &place));
   if (!place.link->process) FL_TRY(fl_place_secure(&place, bind, &options->security));
-  if (options->security.own) return fl_fail(FEDLANE_UNSUPPORTED, "%s: no keys yet", address);
   fl_port *port = *out = calloc(1, sizeof *port);
   if (!port) return fl_fail(FEDLANE_MEMORY, "no memory for a port");
   port->place = place;
@@ -115,6 +126,8 @@ static fl_status open_port(const char *address, bool bind, const fl_port_options
   port->context = place.link->process ? take_shared() : zmq_ctx_new();
   if (!port->context) return fl_fail(FEDLANE_IO, "%s: %s", address, zmq_strerror(errno));
   fl_place_address(&place, port->address);
+  if (!place.link->process && options->security.own && *options->security.own)
+    FL_TRY(take_keys(port, &options->security));
   return open_socket(port, bind ? ZMQ_ROUTER : ZMQ_DEALER, &port->control);
 }
 
@@ -208,10 +221,15 @@ void fl_port_close(fl_port **port, double linger) {
   if (!p) return;
   close_socket(p->control, fl_milliseconds(linger));
   close_socket(p->updates, fl_milliseconds(linger));
-  if (p->context && p->place.link->process)
+  if (p->context && p->place.link->process) {
     leave_shared();
-  else if (p->context)
+  } else if (p->context) {
+    zmq_ctx_shutdown(p->context);
+    fl_guard_close(&p->guard);
     end_context(p->context);
+  }
+  fl_allow_close(&p->allow);
+  explicit_bzero(&p->own, sizeof p->own);
   for (int i = 0; i < 2; i++)
     if (*p->file[i]) unlink(p->file[i]);
   free(p);

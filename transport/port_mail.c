@@ -60,7 +60,8 @@ fl_sent fl_port_send(fl_port *port, const fl_route *route, bool pipeline, double
                      const void *head, size_t n, fl_blob *body) {
   void *socket = pipeline ? port->updates : port->control;
   zmq_msg_t first, second;
-  if (!socket || port->bound != (route && route->n > 0)) {
+  bool known = socket && port->bound == (route && route->n > 0);
+  if (!known || (port->allow && !fl_allow_has(port->allow, route->key, NULL))) {
     fl_blob_close(&body);
     return FL_SENT_GONE;
   }
@@ -118,14 +119,27 @@ static fl_status read_frame(void *socket, frames *f, bool *any, bool *more) {
   return FEDLANE_OK;
 }
 
+/* Whose frame it is, as the guard told ZeroMQ; false: one whose key is not allowed (any more). */
+static bool read_key(const fl_port *port, fl_blob *frame, char key[FL_KEY_TEXT]) {
+  if (!port->allow) return true;
+  const char *who = zmq_msg_gets(fl_blob_message(frame), "User-Id");
+  if (!who || !fl_allow_has(port->allow, who, NULL)) return false;
+  memcpy(key, who, FL_KEY_TEXT);
+  return true;
+}
+
 /* Makes a letter of the frames, which it takes over; false: they are none. */
-static bool make_letter(frames *f, bool routed, fl_letter *out) {
+static bool make_letter(const fl_port *port, frames *f, bool routed, fl_letter *out) {
   int first = routed ? 1 : 0, n = f->n - first;
   size_t route = routed ? fl_blob_size(f->at[0]) : 0;
   bool good = (n == 1 || n == 2) && fl_blob_size(f->at[first]) > 0 && route <= FL_ROUTE_BYTES &&
               routed == (route > 0);
   *out = (fl_letter){0};
-  if (good && routed) memcpy(out->route.at, fl_blob_at(f->at[0]), route);
+  good = good && read_key(port, f->at[first], out->key);
+  if (good && routed) {
+    memcpy(out->route.at, fl_blob_at(f->at[0]), route);
+    memcpy(out->route.key, out->key, sizeof out->key);
+  }
   out->route.n = (uint8_t)(good ? route : 0);
   for (int i = 0; i < FL_COUNT(f->at); i++)
     if (good && i == first)
@@ -149,7 +163,7 @@ static fl_status take(fl_port *port, void *socket, fl_letter *out, bool *any) {
     for (int i = 0; i < FL_COUNT(f.at); i++) fl_blob_close(&f.at[i]);
     return status;
   }
-  if (!make_letter(&f, port->bound && socket == port->control, out)) port->dropped++;
+  if (!make_letter(port, &f, port->bound && socket == port->control, out)) port->dropped++;
   return FEDLANE_OK;
 }
 

@@ -3,6 +3,7 @@
 #ifndef FL_PORT_PARTS_H
 #define FL_PORT_PARTS_H
 
+#include "guard.h"
 #include "port.h"
 
 enum { FL_ENDPOINT_BYTES = 320, FL_HOST_BYTES = 256, FL_FILE_BYTES = 108 };
@@ -39,7 +40,11 @@ struct fl_port {
   fl_place place;
   char address[FL_ENDPOINT_BYTES], pipeline[FL_ENDPOINT_BYTES];
   char file[2][FL_HOST_BYTES]; /* socket files, removed at the end */
-  int streak;
+  fl_key_pair own;             /* no keys: all 0 */
+  char server[FL_KEY_TEXT];    /* of a peer: the coordinator's key */
+  fl_allow *allow;             /* of a bound port with keys; else NULL */
+  fl_guard *guard;
+  int streak; /* letters from control since the pipeline's last turn */
   uint64_t dropped;
 };
 
