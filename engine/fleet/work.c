@@ -137,13 +137,13 @@ static fl_status fetch_own(worker *k, const fl_work *w, bool *got) {
   fedlane_run *run = k->run;
   uint64_t own = (uint64_t)run->algorithm->n_client_slot;
   uint64_t model = (uint64_t)run->algorithm->n_broadcast + 1;
-  for (uint64_t u = w->first; u < w->first + w->count && *got; u++) {
+  for (uint64_t u = w->first; own > 0 && u < w->first + w->count && *got; u++) {
     uint32_t client = run->cohort.order[u].client;
     float *at = run->store.at + client * run->store.floats;
     for (uint64_t i = 0; i < own && *got; i++)
       FL_TRY(fl_session_fetch(k->session, w->round, model + u * own + i,
                               at + (int64_t)i * run->server.P, got));
-    run->store.touched[client] = run->store.touched[client] || own > 0;
+    run->store.touched[client] = true;
   }
   return FEDLANE_OK;
 }
