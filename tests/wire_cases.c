@@ -10,7 +10,6 @@
 
 const float fl_wire_floats[8] = {1, -0.5f, 0, 0.1f, 3.14159274f, 0, -127, 0};
 
-static const uint8_t digest[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 static const double loss[] = {2.5, 0.75};
 static const int64_t hit[] = {17, 20};
 static const uint8_t good[] = {1, 0};
@@ -28,7 +27,7 @@ static const fl_message typical[FL_MESSAGES] = {
                                         .vectors = 1,
                                         .updates = 1,
                                         .chunk = FL_CHUNK_BYTES,
-                                        .digest = BYTES(digest),
+                                        .digest = TEXT("5f0c9a3be1d27846"),
                                         .config = TEXT("name: fleet\n"),
                                         .layout = TEXT("fc.weight 0 10 784\nfc.bias 7840 10\n"),
                                         .pipeline = TEXT("tcp://*:7001"),
@@ -47,7 +46,7 @@ static const fl_message typical[FL_MESSAGES] = {
     [FL_MESSAGE_fetch] = {.fetch = {.session = 81985529216486895, .round = 3, .count = 8}},
     [FL_MESSAGE_chunk] = {.chunk = {.session = 81985529216486895,
                                     .round = 3,
-                                    .upload = 13,
+                                    .upload = 5,
                                     .stream = FL_STREAM_UPDATE,
                                     .payload = FL_PAYLOAD_BF16,
                                     .offset = 4096,
@@ -63,7 +62,7 @@ static const fl_message typical[FL_MESSAGES] = {
     [FL_MESSAGE_collect] = {.collect = {.session = 81985529216486895, .round = 3, .upload = 5}},
     [FL_MESSAGE_update] = {.update = {.session = 81985529216486895,
                                       .round = 3,
-                                      .upload = 13,
+                                      .upload = 5,
                                       .payload = FL_PAYLOAD_BF16,
                                       .blocks = BYTES(blocks),
                                       .streams = BYTES(streams),
@@ -73,7 +72,7 @@ static const fl_message typical[FL_MESSAGES] = {
                                       .loss = 431.5,
                                       .hits = 1022}},
     [FL_MESSAGE_received] =
-        {.received = {.session = 81985529216486895, .round = 3, .upload = 13, .mixed = true}},
+        {.received = {.session = 81985529216486895, .round = 3, .upload = 5, .mixed = true}},
     [FL_MESSAGE_refuse] = {.refuse = {.session = 81985529216486895,
                                       .round = 3,
                                       .block = 12,
