@@ -158,9 +158,8 @@ static bool next(reader *r, msgpack_object *out, uint64_t *parts) {
     *parts = map ? 2 * count : count;
     out->type = map ? MSGPACK_OBJECT_MAP : MSGPACK_OBJECT_ARRAY;
   } else {
-    msgpack_unpacked item = {0};
-    const msgpack_unpack_return got = msgpack_unpack_next(&item, (const char *)r->at, r->n, &used);
-    *out = item.data;
+    msgpack_zone none = {0}; /* stays untouched; without one, a text would allocate its own */
+    const msgpack_unpack_return got = msgpack_unpack((const char *)r->at, r->n, &used, &none, out);
     if (got != MSGPACK_UNPACK_SUCCESS && got != MSGPACK_UNPACK_EXTRA_BYTES) return false;
   }
   r->at += used;
