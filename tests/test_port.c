@@ -490,7 +490,7 @@ static void silent_connections_are_closed(void) {
   CU_ASSERT_EQUAL_FATAL(fl_port_bind(fresh(2), &strict, &server), FEDLANE_OK);
   int fd = connect_to(server, false);
   size_t n = pretend("DEALER", bytes);
-  CU_ASSERT_EQUAL(send(fd, bytes, n, MSG_NOSIGNAL), n);
+  CU_ASSERT_EQUAL(send(fd, bytes, n, MSG_NOSIGNAL), (ssize_t)n);
   /* Once the other side has said READY too, a frame of three bytes. */
   for (size_t heard = 0; heard <= 64;) {
     ssize_t got = recv(fd, bytes, sizeof bytes, 0);
