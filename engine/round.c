@@ -84,10 +84,10 @@ static void collect(fedlane_run *run, fedlane_metrics *m) {
 fl_status fl_round(fedlane_run *run, fedlane_metrics *m) {
   double joules = fl_run_joules(run), start = now();
   run->server.round = run->round + 1;
-  FL_TRY(fl_cohort_draw(run));
+  FL_TRY(run->fleet ? fl_serving_draw(run) : fl_cohort_draw(run));
   FL_TRY(fl_stations_begin(run));
   FL_TRY(run->fleet ? fl_serving_train(run, m) : fl_stations_do(run, fl_lanes_work));
-  collect(run, m);
+  if (!run->fleet || !fl_serving_collect(run, m)) collect(run, m);
   run->server.arrived = m->clients;
   if (m->clients > 0) {
     FL_TRY(join(run));

@@ -182,9 +182,14 @@ static fl_status hear(fl_fleet *f, fl_letter *letter) {
   return FEDLANE_OK;
 }
 
-/* Reads what is there, waiting at most so long for the first letter. */
+/* Deals work that has become free, then reads what is there, waiting at most so long for the first
+ * letter. */
 static fl_status look(fl_fleet *f, double seconds) {
   enum { LETTERS = 256 };
+  bool restless = f->restless;
+  f->restless = false;
+  for (int i = 0; restless && i < f->n_peer; i++)
+    if (f->peer[i].session) fl_peer_assign(f, &f->peer[i]);
   for (int i = 0; i < LETTERS; i++) {
     fl_letter letter = {0};
     bool any = false;
@@ -199,9 +204,6 @@ static fl_status look(fl_fleet *f, double seconds) {
     f->ticked = fl_fleet_now();
     f->restless = true;
   }
-  for (int i = 0; f->restless && i < f->n_peer; i++)
-    if (f->peer[i].session) fl_peer_assign(f, &f->peer[i]);
-  f->restless = false;
   return f->failed;
 }
 
