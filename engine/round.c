@@ -11,8 +11,7 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* The sums of all stations become one mean an update. */
-static fl_status join(fedlane_run *run) {
+fl_status fl_round_mean(fedlane_run *run) {
   for (int u = 0; u < run->algorithm->n_update; u++) {
     fl_mix *mix[FL_DEVICES_MAX];
     for (int i = 0; i < run->n_station; i++) mix[i] = &run->station[i].mix[u];
@@ -90,7 +89,7 @@ fl_status fl_round(fedlane_run *run, fedlane_metrics *m) {
   if (!run->fleet || !fl_serving_collect(run, m)) collect(run, m);
   run->server.arrived = m->clients;
   if (m->clients > 0) {
-    FL_TRY(join(run));
+    FL_TRY(fl_round_mean(run));
     FL_TRY(filter_mean(run));
     FL_TRY(apply(run));
   }

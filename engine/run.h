@@ -188,6 +188,8 @@ fl_status fl_run_open(fl_config **config, int flags, fedlane_run **out);
 
 /* round.c: one round of training, from drawing the cohort to the server's step. */
 fl_status fl_round(fedlane_run *run, fedlane_metrics *metrics);
+/* The sums of all stations become one mean an update. */
+fl_status fl_round_mean(fedlane_run *run);
 /* cohort.c */
 fl_status fl_cohort_open(fedlane_run *run);
 void fl_cohort_close(fl_cohort *cohort);
