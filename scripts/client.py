@@ -90,7 +90,7 @@ def tensors(layout, w):
 
 def take_part(session, examples, train, payload="float32"):
     """Says hello, and trains and sends whenever it is asked to, until the run is done. train gets the model,
-    which it changes in place, and the message `work`; it returns loss, hits and steps."""
+    which it changes in place, and the message `work`; it returns loss, hits and steps, or None to refuse."""
     m = {"kind": "bye", "code": 1}
     while m["kind"] != "bye" or m["code"] == 1:
         following = None
@@ -105,13 +105,16 @@ def take_part(session, examples, train, payload="float32"):
             session.say("ready", lanes=1, people=0, credit=1)
         elif m["kind"] == "work":
             w, following = session.fetch(m)
-            if w is not None:
-                new = w.copy()
-                loss, hits, steps = train(tensors(layout, new), m)
+            new = None if w is None else w.copy()
+            result = None if w is None else train(tensors(layout, new), m)
+            if result:
+                loss, hits, steps = result
                 told = {"examples": examples, "steps": steps, "loss": float(loss), "hits": int(hits)}
                 pending = (m["block"], payload, new - w, told)
                 session.say("trained", round=m["round"], block=m["block"], seconds=0.0, loss=np.float64(loss).tobytes(),
                             hit=np.int64(hits).tobytes(), good=b"\1")
+            elif w is not None:
+                session.say("refuse", round=m["round"], block=m["block"], why="not now")
         elif m["kind"] == "collect" and pending:
             session.send(m, *pending)
         elif m["kind"] == "received":
