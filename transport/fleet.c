@@ -107,10 +107,7 @@ static fl_sent send_to(fl_fleet *f, const fl_route *route, const fl_message *m, 
 }
 
 void fl_fleet_say(fl_fleet *f, fl_peer *peer, fl_message *m, fl_blob *body) {
-  fl_sent sent = send_to(f, &peer->route, m, body);
-  bool trains =
-      sent == FL_SENT_FULL && m->kind == FL_MESSAGE_ping; /* and reads nothing meanwhile */
-  if (sent != FL_SENT && !trains) fl_peer_drop(f, peer, FL_CAUSE_lost);
+  if (send_to(f, &peer->route, m, body) != FL_SENT) fl_peer_drop(f, peer, FL_CAUSE_lost);
 }
 
 void fl_fleet_bye(fl_fleet *f, const fl_route *route, uint64_t session, fl_bye_code code,

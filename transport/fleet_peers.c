@@ -32,7 +32,7 @@ int fl_fleet_clients(fl_fleet *f, int room, uint64_t *session) {
     if (n < room) session[n] = peer->session;
     n++;
   }
-  if (n <= room) qsort_r(session, (size_t)n, sizeof *session, by_name, f);
+  if (n > 0 && n <= room) qsort_r(session, (size_t)n, sizeof *session, by_name, f);
   return n;
 }
 
@@ -97,7 +97,6 @@ fl_status fl_peer_hello(fl_fleet *f, const fl_letter *letter, const fl_hello *he
     snprintf(why, sizeof why, "this coordinator takes %s",
              f->about.clients ? "clients with data of their own" : "workers and relays");
   fl_peer *peer = *why || letter->route.n == 0 ? NULL : same_peer(f, letter, hello);
-  if (peer && (peer->out || peer->trained)) fl_peer_revoke(f, peer, f->job->who != NULL);
   if (!peer && !*why && letter->route.n > 0) {
     peer = free_place(f);
     if (!peer) {

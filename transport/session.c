@@ -58,6 +58,7 @@ done:
 void fl_session_close(fl_session **session, bool leave) {
   fl_session *s = *session;
   if (!s) return;
+  leave = leave && !s->done; /* nobody is there any more */
   if (leave && s->number && s->port) {
     fl_message m = {.kind = FL_MESSAGE_leave};
     fl_session_say(s, &m);
