@@ -64,6 +64,15 @@ static int read_options(const fl_command *command, int argc, char **argv, option
   return FL_EXIT_DONE;
 }
 
+/* Clients that are real come to `fedlane serve`. */
+static fl_status check_clients(const fl_command *command, const fedlane_run *run) {
+  if (command == &fl_command_serve || run->config->fleet.clients == FL_CLIENTS_SIMULATED)
+    return FEDLANE_OK;
+  return fl_fail(FEDLANE_USAGE,
+                 "fleet.clients is real: `fedlane serve` waits for them; fleet.clients=simulated "
+                 "trains the population of the data set");
+}
+
 static int print_plan(fedlane_run *run) {
   char text[8192];
   fl_status status = fl_run_describe(run, text, sizeof text);
@@ -144,6 +153,7 @@ int fl_cli_train(const fl_command *command, int argc, char **argv) {
     fl_status status = fedlane_open(o.config, o.n_override, o.override, flags, &run);
     fl_dataset_watch(NULL, NULL);
     fl_progress_clear(&reading);
+    if (status == FEDLANE_OK) status = check_clients(command, run);
     if (status != FEDLANE_OK) {
       code = fl_cli_failure(status);
     } else if (o.dry_run) {
