@@ -13,20 +13,20 @@
 #include "port.h"
 
 /* X(name, text): why something that arrived was left out. */
-#define FL_CAUSE_LIST(X)                                          \
-  X(none, "")                                                     \
-  X(corrupt, "messages that could not be read")                   \
-  X(stranger, "messages under a session of another key")          \
-  X(stale, "messages of a session or round that is over")         \
-  X(shape, "updates or messages of the wrong shape")              \
-  X(nonfinite, "updates that are not finite")                     \
-  X(oversized, "peers that sent more than their share of memory") \
-  X(unfinished, "uploads that stopped half-way")                  \
-  X(twice, "chunks or updates that were there already")           \
-  X(late, "units not in by the deadline")                         \
-  X(refused, "blocks that a peer did not take")                   \
-  X(lost, "peers that went without a word")                       \
-  X(slow, "peers whose work was given to others")                 \
+#define FL_CAUSE_LIST(X)                                      \
+  X(none, "")                                                 \
+  X(corrupt, "messages that could not be read")               \
+  X(stranger, "messages under a session of another key")      \
+  X(stale, "messages of a session or round that is over")     \
+  X(shape, "updates or messages of the wrong shape")          \
+  X(nonfinite, "updates that are not finite")                 \
+  X(oversized, "updates too large, in bytes or in magnitude") \
+  X(unfinished, "uploads that stopped half-way")              \
+  X(twice, "chunks or updates that were there already")       \
+  X(late, "units not in by the deadline")                     \
+  X(refused, "blocks that a peer did not take")               \
+  X(lost, "peers that went without a word")                   \
+  X(slow, "peers whose work was given to others")             \
   X(rate, "peers that sent messages too fast")
 
 typedef enum fl_cause {
@@ -113,6 +113,8 @@ fl_status fl_fleet_open(const char *address, const fl_port_options *options,
 const char *fl_fleet_address(const fl_fleet *fleet);
 /* Answers peers until `n` take work; STOPPED when *stop becomes other than 0. */
 fl_status fl_fleet_wait(fl_fleet *fleet, int n, const volatile sig_atomic_t *stop);
+/* Answers peers for so many seconds. Errors: STOPPED. */
+fl_status fl_fleet_answer(fl_fleet *fleet, double seconds, const volatile sig_atomic_t *stop);
 /* Sessions of clients that take work, in the order of their names; returns how many there are, of
  * which at most `room` are written. */
 int fl_fleet_clients(const fl_fleet *fleet, int room, uint64_t *session);

@@ -5,6 +5,7 @@
 #include "fleet_parts.h"
 
 void fl_peer_unpile(fl_fleet *f, fl_peer *peer) {
+  if (peer->reserved) f->restless = true; /* others may have waited for the memory */
   f->staged -= peer->reserved;
   peer->reserved = 0;
   fl_pile_close(&peer->pile);
@@ -69,8 +70,9 @@ static void go_on(fl_fleet *f, fl_peer *peer, fl_status status, fl_cause cause) 
     fl_fleet_count(f, cause);
     return;
   }
-  bool whole =
-      status == FEDLANE_OK && cause == FL_CAUSE_none && fl_pile_complete(&peer->pile, &cause);
+  bool whole = false;
+  if (status == FEDLANE_OK && cause == FL_CAUSE_none)
+    status = fl_pile_complete(&peer->pile, &whole, &cause);
   if (whole) status = take(f, peer, &cause);
   if (status != FEDLANE_OK) {
     f->failed = status;
@@ -80,6 +82,7 @@ static void go_on(fl_fleet *f, fl_peer *peer, fl_status status, fl_cause cause) 
     fl_message m = {.kind = FL_MESSAGE_received,
                     .received = {peer->session, f->job->work.round, peer->pile.upload, true}};
     peer->trained = 0;
+    peer->kept = 0;
     fl_peer_unpile(f, peer);
     fl_fleet_say(f, peer, &m, NULL);
     fl_peer_assign(f, peer);
