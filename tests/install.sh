@@ -55,6 +55,9 @@ for program in ./with_pkgconfig user/build/with_cmake; do
   [ -s quickstart.safetensors ] || say "$program wrote no model"
   rm quickstart.safetensors
 done
+PKG_CONFIG_PATH=$(dirname "$pc") "$compiler" "${flags[@]}" -o client "$source/examples/client.c" \
+  -Wl,-rpath,"$lib" $(PKG_CONFIG_PATH=$(dirname "$pc") pkg-config --cflags --libs fedlane) -lm
+if ./client 2>error; then say "the client takes part without an address"; fi
 if "./with_pkgconfig" tiny.yaml train.lr=-1 2>error; then say "a negative rate was accepted"; fi
 grep -q 'lr' error || say "the message does not name lr: $(cat error)"
 echo "installed, compiled and run through pkg-config and find_package"

@@ -16,7 +16,17 @@ fl_peer *fl_fleet_peer(fl_fleet *f, uint64_t session) {
   return f->peer[place].session == session ? &f->peer[place] : NULL;
 }
 
-int fl_fleet_clients(const fl_fleet *f, int room, uint64_t *session) {
+/* By name; among equals by key, then by the order in which they came. */
+static int by_name(const void *a, const void *b, void *of) {
+  const fl_fleet *f = of;
+  uint64_t place[] = {place_of(*(const uint64_t *)a), place_of(*(const uint64_t *)b)};
+  const fl_peer *x = &f->peer[place[0]], *y = &f->peer[place[1]];
+  int order = strcmp(x->name, y->name);
+  if (order == 0) order = strcmp(x->key, y->key);
+  return order ? order : (place[0] > place[1]) - (place[0] < place[1]);
+}
+
+int fl_fleet_clients(fl_fleet *f, int room, uint64_t *session) {
   int n = 0;
   for (int i = 0; i < f->n_peer; i++) {
     const fl_peer *peer = &f->peer[i];
@@ -24,6 +34,7 @@ int fl_fleet_clients(const fl_fleet *f, int room, uint64_t *session) {
     if (n < room) session[n] = peer->session;
     n++;
   }
+  if (n <= room) qsort_r(session, (size_t)n, sizeof *session, by_name, f);
   return n;
 }
 

@@ -117,10 +117,11 @@ static int train(fedlane_run *run, const options *o) {
 
 /* Waits until peers are there. Returns an exit status. */
 static int gather_fleet(fedlane_run *run, const options *o) {
+  bool real = run->config->fleet.clients == FL_CLIENTS_REAL;
   if (!o->quiet) {
-    printf("listening on %s; waiting for %lld peers: fedlane work %s\n",
+    printf("listening on %s; waiting for %lld peers: fedlane %s %s\n",
            fl_serving_address(run->fleet), (long long)run->config->fleet.peers,
-           fl_serving_address(run->fleet));
+           real ? "join" : "work", fl_serving_address(run->fleet));
     fflush(stdout);
   }
   fl_status status = fl_serving_wait(run);
