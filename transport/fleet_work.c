@@ -27,7 +27,7 @@ static void send_work(fl_fleet *f, fl_peer *peer, int number) {
   if (peer->out++ == 0) peer->begun = fl_fleet_now();
   peer->out_cost += block->cost;
   m.work.session = peer->session;
-  m.work.block = (uint64_t)number;
+  m.work.block = f->first_block + (uint32_t)number;
   m.work.first = f->job->first + block->first;
   m.work.count = block->count;
   if (m.work.deadline > 0) {
@@ -93,9 +93,9 @@ static fl_status copy(const fl_bytes *from, void *out) {
   return FEDLANE_OK;
 }
 
-static fl_status keep_report(fl_block *block, const fl_trained *t) {
+static fl_status keep_report(const fl_fleet *f, fl_block *block, const fl_trained *t) {
   fl_report *r = &block->report;
-  r->first = block->first;
+  r->first = f->job->first + block->first;
   r->count = block->count;
   FL_TRY(copy(&t->loss, &r->loss));
   FL_TRY(copy(&t->hit, &r->hit));
@@ -106,7 +106,8 @@ void fl_peer_trained(fl_fleet *f, fl_peer *peer, const fl_trained *t) {
   double now = fl_fleet_now();
   fl_block *block = NULL;
   if (f->job && t->round == f->job->work.round)
-    block = fl_blocks_of(&f->blocks, t->block, fl_peer_place(f, peer), FL_BLOCK_OUT);
+    block = fl_blocks_of(&f->blocks, (uint32_t)t->block - f->first_block, fl_peer_place(f, peer),
+                         FL_BLOCK_OUT);
   if (!block) {
     fl_fleet_count(f, FL_CAUSE_stale);
     return;
@@ -122,7 +123,7 @@ void fl_peer_trained(fl_fleet *f, fl_peer *peer, const fl_trained *t) {
   peer->trained++;
   peer->out_cost -= block->cost;
   block->state = FL_BLOCK_TRAINED;
-  fl_status status = keep_report(block, t);
+  fl_status status = keep_report(f, block, t);
   if (status != FEDLANE_OK) f->failed = status;
   fl_peer_assign(f, peer);
 }
