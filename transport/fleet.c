@@ -249,6 +249,7 @@ static void end_round(fl_fleet *f) {
     if (peer->session && (peer->out || peer->trained)) fl_peer_revoke(f, peer, true);
   }
   f->job = NULL;
+  f->first_block += (uint32_t)f->blocks.n_block;
   fl_blocks_close(&f->blocks);
   fl_fleet_forget_model(f);
 }
@@ -281,6 +282,7 @@ fl_status fl_fleet_train(fl_fleet *f, const fl_fleet_job *job) {
     status = FEDLANE_STOPPED;
     if (stopped(job->stop)) goto done;
     FL_GO(look(f, tick_seconds / 4));
+    if (f->host.tick) FL_GO(f->host.tick(f->host.of));
   }
   status = FEDLANE_OK;
 done:
@@ -293,5 +295,7 @@ void fl_fleet_tell(fl_fleet *f, fl_fleet_tally *tally) {
   f->dropped = (int64_t)fl_port_dropped(f->port);
   *tally = f->tally;
   tally->peers = f->n_ready;
+  tally->people = f->about.people;
+  for (int i = 0; i < f->n_peer; i++) tally->lanes += f->peer[i].ready ? f->peer[i].lanes : 0;
   memset(&f->tally, 0, sizeof f->tally);
 }

@@ -44,7 +44,7 @@ const char *fl_cause_text(fl_cause cause);
 typedef struct fl_fleet_about {
   const char *config, *digest, *layout;
   uint64_t elements, vectors, updates, own; /* as in fl_welcome */
-  uint64_t people;                          /* that a worker must have read; 0: any */
+  uint64_t people;                          /* that peers must have read; 0: the same */
   bool clients; /* peers are clients, a unit each; else workers and relays */
 } fl_fleet_about;
 
@@ -85,6 +85,8 @@ typedef struct fl_fleet_host {
   fl_status (*vector)(void *of, uint64_t vector, const float **at);
   /* Takes an upload into the sums, or leaves all of it out and says why. */
   fl_status (*take)(void *of, const fl_upload *upload, fl_cause *cause);
+  /* Asked some times a second while a round is in progress; NULL: not. */
+  fl_status (*tick)(void *of);
 } fl_fleet_host;
 
 /* A round. */
@@ -101,7 +103,9 @@ typedef struct fl_fleet_job {
 typedef struct fl_fleet_tally {
   int64_t bytes_up, bytes_down; /* of all frames */
   int64_t cause[FL_CAUSES];
-  int peers; /* that take work now */
+  int peers;       /* that take work now */
+  uint64_t lanes;  /* of all of them */
+  uint64_t people; /* that they have read; 0: there was none yet */
 } fl_fleet_tally;
 
 typedef struct fl_fleet fl_fleet;

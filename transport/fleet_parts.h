@@ -45,6 +45,7 @@ struct fl_fleet {
   /* The round in progress. */
   const fl_fleet_job *job; /* NULL: none */
   fl_blocks blocks;
+  uint32_t first_block; /* its number on the wire, where none comes twice */
   double started;
   uint64_t next_upload;
   int64_t staged;   /* bytes set aside for uploads */

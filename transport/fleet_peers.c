@@ -143,13 +143,14 @@ fl_status fl_peer_hello(fl_fleet *f, const fl_letter *letter, const fl_hello *he
 }
 
 void fl_peer_ready(fl_fleet *f, fl_peer *peer, const fl_ready *ready) {
-  if (f->about.people && ready->people != f->about.people && peer->kind == FL_PEER_WORKER) {
+  if (f->about.people && ready->people != f->about.people && peer->kind != FL_PEER_CLIENT) {
     fl_fleet_bye(f, &peer->route, peer->session, FL_BYE_REFUSED,
-                 "this worker has read other data than the coordinator: files, or a version of "
+                 "this peer has read other data than the fleet: files, or a version of "
                  "fedlane, differ");
     fl_peer_drop(f, peer, FL_CAUSE_shape);
     return;
   }
+  if (peer->kind != FL_PEER_CLIENT) f->about.people = ready->people;
   if (!peer->ready) f->n_ready++;
   peer->ready = true;
   peer->lanes = ready->lanes;

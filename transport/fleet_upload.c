@@ -31,8 +31,8 @@ static fl_status reports_of(fl_fleet *f, fl_peer *peer, fl_report **out, int *n,
   if (!*out) return fl_fail(FEDLANE_MEMORY, "no memory for an upload");
   if (listed != peer->trained) *cause = FL_CAUSE_shape;
   for (int i = 0; i < listed; i++) {
-    const fl_block *b =
-        fl_blocks_of(&f->blocks, pile->blocks[i], fl_peer_place(f, peer), FL_BLOCK_TRAINED);
+    const fl_block *b = fl_blocks_of(&f->blocks, pile->blocks[i] - f->first_block,
+                                     fl_peer_place(f, peer), FL_BLOCK_TRAINED);
     for (int k = 0; k < i; k++)
       if (pile->blocks[k] == pile->blocks[i]) b = NULL;
     if (b)
@@ -58,7 +58,8 @@ static fl_status take(fl_fleet *f, fl_peer *peer, fl_cause *cause) {
                       .name = peer->name};
   FL_GO(f->host.take(f->host.of, &upload, cause));
   if (*cause != FL_CAUSE_none) goto done;
-  for (int i = 0; i < n; i++) fl_blocks_done(&f->blocks, &f->blocks.block[pile->blocks[i]]);
+  for (int i = 0; i < n; i++)
+    fl_blocks_done(&f->blocks, &f->blocks.block[pile->blocks[i] - f->first_block]);
 done:
   free(report);
   return status;

@@ -28,7 +28,7 @@ static void send_work(fl_fleet *f, fl_peer *peer, int number) {
   peer->out_cost += block->cost;
   peer->kept += (int64_t)(block->count * f->about.own);
   m.work.session = peer->session;
-  m.work.block = (uint64_t)number;
+  m.work.block = f->first_block + (uint32_t)number;
   m.work.first = f->job->first + block->first;
   m.work.count = block->count;
   if (m.work.deadline > 0) {
@@ -106,9 +106,9 @@ static fl_status copy(const fl_bytes *from, void *out) {
   return FEDLANE_OK;
 }
 
-static fl_status keep_report(fl_block *block, const fl_trained *t) {
+static fl_status keep_report(const fl_fleet *f, fl_block *block, const fl_trained *t) {
   fl_report *r = &block->report;
-  r->first = block->first;
+  r->first = f->job->first + block->first;
   r->count = block->count;
   FL_TRY(copy(&t->loss, &r->loss));
   FL_TRY(copy(&t->hit, &r->hit));
@@ -119,7 +119,8 @@ void fl_peer_trained(fl_fleet *f, fl_peer *peer, const fl_trained *t) {
   double now = fl_fleet_now();
   fl_block *block = NULL;
   if (f->job && t->round == f->job->work.round)
-    block = fl_blocks_of(&f->blocks, t->block, fl_peer_place(f, peer), FL_BLOCK_OUT);
+    block = fl_blocks_of(&f->blocks, (uint32_t)t->block - f->first_block, fl_peer_place(f, peer),
+                         FL_BLOCK_OUT);
   if (!block) {
     fl_fleet_count(f, FL_CAUSE_stale);
     return;
@@ -135,7 +136,7 @@ void fl_peer_trained(fl_fleet *f, fl_peer *peer, const fl_trained *t) {
   peer->trained++;
   peer->out_cost -= block->cost;
   block->state = FL_BLOCK_TRAINED;
-  fl_status status = keep_report(block, t);
+  fl_status status = keep_report(f, block, t);
   if (status != FEDLANE_OK) f->failed = status;
   fl_peer_assign(f, peer);
 }
