@@ -43,10 +43,12 @@ static int run(int argc, char **argv) {
   } benches[] = {{"round", fl_bench_round},
                  {"ops", fl_bench_ops},
                  {"export", fl_bench_export},
-                 {"decode", fl_bench_decode}};
+                 {"decode", fl_bench_decode},
+                 {"wire", fl_bench_wire}};
   fl_bench_options o = {.workload = "a1", .device = "auto", .precision = "auto"};
   int at = 1;
-  if (argc < 1) return fl_cli_misuse(&fl_command_bench, "say what: round, ops, export or decode");
+  if (argc < 1)
+    return fl_cli_misuse(&fl_command_bench, "say what: round, ops, export, decode or wire");
   for (; at < argc && argv[at][0] == '-'; at += 2)
     if (!read_option(&o, argv[at], at + 1 < argc ? argv[at + 1] : NULL))
       return fl_cli_misuse(&fl_command_bench, "'%s' is unknown or lacks its value", argv[at]);
@@ -62,15 +64,15 @@ static int run(int argc, char **argv) {
     return status == FEDLANE_OK ? FL_EXIT_DONE : fl_cli_failure(status);
   }
   return fl_cli_misuse(&fl_command_bench,
-                       "there is no bench '%s'; there are round, ops, export "
-                       "and decode",
+                       "there is no bench '%s'; there are round, ops, export, "
+                       "decode and wire",
                        argv[0]);
 }
 
 const fl_command fl_command_bench = {
     .name = "bench",
     .usage =
-        "round|ops|export|decode [--workload NAME] [--rounds N] [--threads N] [--device D] "
+        "round|ops|export|decode|wire [--workload NAME] [--rounds N] [--threads N] [--device D] "
         "[--precision P] [--json FILE] [--to FOLDER] [key.path=value ...]",
     .help = "measures speed on the public workloads, or op by op",
     .details =
@@ -81,6 +83,7 @@ const fl_command fl_command_bench = {
         "        peaks of arithmetic and of memory, as measured in the same run\n"
         "export  writes a workload as files, so that other systems can do the same work\n"
         "decode  decodes a folder of JPEGs, given as data.path, beside libjpeg alone\n"
+        "wire    turns floats into the bytes of a fleet's messages and back, beside memcpy\n"
         "\n"
         "examples\n"
         "  fedlane bench round --workload a1\n"

@@ -37,6 +37,8 @@ fl_status fl_bench_round(const fl_bench_options *options);
 fl_status fl_bench_ops(const fl_bench_options *options);
 /* Decoding a folder of JPEGs: images/s, beside plain calls of libjpeg on the same cores. */
 fl_status fl_bench_decode(const fl_bench_options *options);
+/* Numbers as bytes and back, digests and frames: GB/s, beside memcpy. */
+fl_status fl_bench_wire(const fl_bench_options *options);
 /* A workload as files for other systems: data, first weights, the clients and rows of each round.
  */
 fl_status fl_bench_export(const fl_bench_options *options);

@@ -8,7 +8,14 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers lie as on the wire");
 
-enum { BLOCK = 256, PAIR = 8, STRETCH = 4096, MAGNITUDE = 0x7FFFFFFF, INFINITE = 0x7F800000 };
+enum {
+  BLOCK = 256,
+  PAIR = 8,
+  GROUP = 8,
+  STRETCH = 4096,
+  MAGNITUDE = 0x7FFFFFFF,
+  INFINITE = 0x7F800000
+};
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -125,14 +132,26 @@ static fl_status read_int8(size_t n, const uint8_t *body, float *x) {
   return FEDLANE_OK;
 }
 
-/* Stores every pair and counts those that stay: no branch depends on the numbers. */
+static bool is_zero(const float x[GROUP]) {
+  uint32_t word[GROUP], any = 0;
+  memcpy(word, x, sizeof word);
+  for (int k = 0; k < GROUP; k++) any |= word[k];
+  return (any & MAGNITUDE) == 0;
+}
+
+/* Elements go in groups, most of which are all zero. Of another group every pair is stored and
+ * those that stay are counted: no branch depends on a single number. */
 static size_t write_sparse(size_t n, const float *x, uint8_t *out) {
   size_t used = 0;
-  for (size_t i = 0; i < n; i++) {
-    const uint32_t place = (uint32_t)i;
-    memcpy(out + used, &place, 4);
-    memcpy(out + used + 4, x + i, 4);
-    used += x[i] != 0 ? PAIR : 0;
+  for (size_t i = 0, m; i < n; i += m) {
+    m = least(n - i, GROUP);
+    if (m == GROUP && is_zero(x + i)) continue;
+    for (size_t k = i; k < i + m; k++) {
+      const uint32_t place = (uint32_t)k;
+      memcpy(out + used, &place, 4);
+      memcpy(out + used + 4, x + k, 4);
+      used += x[k] != 0 ? PAIR : 0;
+    }
   }
   return used;
 }
