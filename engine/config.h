@@ -72,8 +72,10 @@ typedef struct fl_model_args {
   const char *weights; /* safetensors to start from; "" : initialise */
 } fl_model_args;
 
+enum { FL_CLIENTS_SIMULATED, FL_CLIENTS_REAL };
 /* What a coordinator goes by; `fedlane run` does not look at it. */
 typedef struct fl_fleet_args {
+  int clients;             /* simulated,real */
   const char *listen;      /* address */
   const char *key, *allow; /* files of keys.h; "": none */
   bool insecure;

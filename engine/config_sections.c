@@ -284,6 +284,12 @@ static const fl_param checkpoint[] = {
 
 #define AT(member) .offset = offsetof(fl_fleet_args, member)
 static const fl_param fleet[] = {
+    {.name = "clients",
+     .type = FL_CHOICE,
+     AT(clients),
+     .text = "simulated,real",
+     .help = "simulated: workers train the population of the data set; real: every peer is a "
+             "client with data of its own"},
     {.name = "listen",
      .type = FL_TEXT,
      AT(listen),

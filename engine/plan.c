@@ -33,6 +33,7 @@ static fl_status choose_resident(fedlane_run *run) {
 /* Dense layers that need no weights of their own. */
 static fl_status choose_implicit(fedlane_run *run) {
   fl_imply how = (fl_imply)run->config->train.implicit;
+  if (run->config->fleet.clients == FL_CLIENTS_REAL) how = FL_IMPLY_NEVER; /* updates come whole */
   if (how == FL_IMPLY_ALWAYS && !run->schedule.fused)
     return fl_fail(FEDLANE_USAGE,
                    "train.implicit is always, but implicit layers know plain steps only: no "

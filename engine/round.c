@@ -11,8 +11,7 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* The sums of all stations become one mean an update. */
-static fl_status join(fedlane_run *run) {
+fl_status fl_round_mean(fedlane_run *run) {
   for (int u = 0; u < run->algorithm->n_update; u++) {
     fl_mix *mix[FL_DEVICES_MAX];
     for (int i = 0; i < run->n_station; i++) mix[i] = &run->station[i].mix[u];
@@ -84,13 +83,13 @@ static void collect(fedlane_run *run, fedlane_metrics *m) {
 fl_status fl_round(fedlane_run *run, fedlane_metrics *m) {
   double joules = fl_run_joules(run), start = now();
   run->server.round = run->round + 1;
-  FL_TRY(fl_cohort_draw(run));
+  FL_TRY(run->fleet ? fl_serving_draw(run) : fl_cohort_draw(run));
   FL_TRY(fl_stations_begin(run));
   FL_TRY(run->fleet ? fl_serving_train(run, m) : fl_stations_do(run, fl_lanes_work));
-  collect(run, m);
+  if (!run->fleet || !fl_serving_collect(run, m)) collect(run, m);
   run->server.arrived = m->clients;
   if (m->clients > 0) {
-    FL_TRY(join(run));
+    FL_TRY(fl_round_mean(run));
     FL_TRY(filter_mean(run));
     FL_TRY(apply(run));
   }

@@ -59,7 +59,7 @@ static fl_status check_together(const fedlane_run *run) {
   const fl_config *c = run->config;
   const fl_sampler *sampler = (const fl_sampler *)c->sampler.record;
   bool repeats = sampler->repeats(c->sampler.args), classify = run->data.classes > 0;
-  if (c->train.cohort > run->people.n && !repeats)
+  if (c->train.cohort > run->people.n && !repeats && c->fleet.clients == FL_CLIENTS_SIMULATED)
     return fl_fail(FEDLANE_USAGE,
                    "train.cohort is %lld, but the population has %d clients; without replacement "
                    "a cohort can be at most that",

@@ -188,6 +188,8 @@ fl_status fl_run_open(fl_config **config, int flags, fedlane_run **out);
 
 /* round.c: one round of training, from drawing the cohort to the server's step. */
 fl_status fl_round(fedlane_run *run, fedlane_metrics *metrics);
+/* The sums of all stations become one mean an update. */
+fl_status fl_round_mean(fedlane_run *run);
 /* cohort.c */
 fl_status fl_cohort_open(fedlane_run *run);
 void fl_cohort_close(fl_cohort *cohort);
@@ -253,6 +255,11 @@ bool fl_update_finite(const fedlane_run *run, const fl_station *station, int lan
 fl_status fl_update_mix_products(fedlane_run *run, fl_station *station, int n);
 /* Adds what waits on the lanes before station->first. */
 fl_status fl_update_mix(fedlane_run *run, fl_station *station);
+/* An update that was trained elsewhere passes the filters and joins the sums; *good is false when
+ * it is not finite, and was left out. update (host) [P], its gaps 0; client: who draws the filters'
+ * noise. */
+fl_status fl_update_receive(fedlane_run *run, fl_station *station, uint32_t client, int32_t weight,
+                            const float *update, bool *good);
 /* Whether a filter from the first-th on changes elements of updates one by one. */
 bool fl_filters_touch(const fedlane_run *run, int first);
 /* recording.c: local training is recorded so many pieces at a time. */

@@ -102,14 +102,10 @@ static fl_status scale(const fedlane_run *run, fl_station *s, fl_lanes *l, int w
   return l->ops->axpby(l->dev, l->C, l->P, fl_all(0), none, factor, l->up[0]);
 }
 
-fl_status fl_update_finish(fedlane_run *run, fl_station *s, fl_lanes *l) {
+/* Has updates pass the filters, and measures what they have become. */
+static fl_status filter(fedlane_run *run, fl_station *s, fl_lanes *l) {
   const fl_config *config = run->config;
-  for (int c = 0; c < l->C; c++) {
-    s->scale[s->first + c] = 1;
-    s->product_scale[c] = fl_course_scale(&s->course, l, s->n_piece[s->first + c]);
-  }
-  FL_TRY(subtract(run, s, l));
-  if (run->algorithm->finish) FL_TRY(run->algorithm->finish(run->algorithm_args, l));
+  for (int c = 0; c < l->C; c++) s->scale[s->first + c] = 1;
   for (int i = 0; i < config->n_filter; i++) {
     const fl_filter *f = filter_at(run, i);
     fl_draw draw = fl_lanes_draw(run, l, FL_FOR_NOISE, i);
@@ -117,6 +113,14 @@ fl_status fl_update_finish(fedlane_run *run, fl_station *s, fl_lanes *l) {
     if (touches(run, i)) FL_TRY(f->lanes(config->filter[i].args, &draw, l));
   }
   return measure(run, s, l, run->algorithm->n_update, false);
+}
+
+fl_status fl_update_finish(fedlane_run *run, fl_station *s, fl_lanes *l) {
+  for (int c = 0; c < l->C; c++)
+    s->product_scale[c] = fl_course_scale(&s->course, l, s->n_piece[s->first + c]);
+  FL_TRY(subtract(run, s, l));
+  if (run->algorithm->finish) FL_TRY(run->algorithm->finish(run->algorithm_args, l));
+  return filter(run, s, l);
 }
 
 bool fl_update_finite(const fedlane_run *run, const fl_station *s, int lane) {
@@ -162,4 +166,25 @@ fl_status fl_update_mix(fedlane_run *run, fl_station *s) {
         FL_TRY(fl_mix_add(&s->mix[u], &sum, fl_const(fl_part_of(s->lanes.up[u], part))));
     }
   return FEDLANE_OK;
+}
+
+fl_status fl_update_receive(fedlane_run *run, fl_station *s, uint32_t client, int32_t weight,
+                            const float *update, bool *good) {
+  fl_lanes l = s->lanes;
+  s->first = 0;
+  s->course = (fl_course){0};
+  s->n_piece[0] = 0;
+  s->product_scale[0] = 1;
+  l.C = 1;
+  l.client[0] = client;
+  l.nth[0] = 0;
+  FL_TRY(l.ops->upload(l.dev, l.up[0].at, update, 4 * l.P));
+  FL_TRY(filter(run, s, &l));
+  *good = fl_update_finite(run, s, 0);
+  s->weight[0] = *good ? weight : 0;
+  FL_TRY(fl_update_mix_products(run, s, 1));
+  s->first = 1;
+  FL_TRY(fl_update_mix(run, s));
+  s->first = 0;
+  return l.ops->sync(l.dev);
 }

@@ -135,6 +135,107 @@ FEDLANE_API fedlane_status fedlane_save(fedlane_run *run, const char *path);
 /* Finishes the run folder and frees the run. Accepts NULL and a pointer to NULL; nulls *run. */
 FEDLANE_API void fedlane_close(fedlane_run **run);
 
+/* Real clients: devices that train with data of their own for a coordinator, `fedlane serve` with
+ * `fleet.clients: real`.
+ *
+ *     fedlane_client *client = NULL;
+ *     fedlane_client_options me = {.name = "car 17", .examples = 600};
+ *     fedlane_task task = {0};
+ *     if (fedlane_client_join("tcp://10.0.0.5:7700", &me, &client) != FEDLANE_OK) return 1;
+ *     while (fedlane_client_next(client, 60, &task) == FEDLANE_OK && task.kind !=
+ * FEDLANE_TASK_DONE) if (task.kind == FEDLANE_TASK_TRAIN) {
+ *         ... new weights from task.weights ...
+ *         fedlane_trained trained = {.weights = mine, .examples = 600, .loss = loss};
+ *         fedlane_client_send(client, &trained, NULL);
+ *       }
+ *     fedlane_client_leave(&client);
+ *
+ * A client belongs to one thread at a time. A coordinator that is lost is looked for again by
+ * itself. Training may take as long as it likes between two calls. */
+typedef struct fedlane_client fedlane_client; /* opaque: a session with a coordinator */
+
+/* Who a client is. Texts are copied or read by the call. */
+typedef struct fedlane_client_options {
+  const char *name;   /* what the coordinator calls it: UTF-8, 1 to 64 bytes; NULL: "client" */
+  int64_t examples;   /* training examples that it has */
+  const char *key;    /* file with its secret key, from `fedlane keygen`; NULL: without keys */
+  const char *server; /* the coordinator's public key: 40 characters, or a .pub file; NULL: none */
+  bool insecure;      /* go without keys to other machines */
+  double seconds;     /* that joining may take; 0: as long as it takes */
+} fedlane_client_options;
+
+typedef enum fedlane_task_kind {
+  FEDLANE_TASK_NONE,  /* nothing to do yet */
+  FEDLANE_TASK_TRAIN, /* train, then send or refuse */
+  FEDLANE_TASK_DONE   /* the run is complete: leave */
+} fedlane_task_kind;
+
+/* What a client is asked to do. */
+typedef struct fedlane_task {
+  fedlane_task_kind kind;
+  int round;            /* from 1 */
+  int64_t elements;     /* of the model's vector of weights */
+  const float *weights; /* [elements] the round's model; valid until the next fedlane_client_next */
+  double lr;            /* learning rate of local steps */
+  int64_t epochs, batch; /* passes over the examples; examples of a step, 0: all */
+  double deadline;       /* seconds from now until an update comes too late; 0: never */
+} fedlane_task;
+
+/* How the numbers of an update travel. */
+typedef enum fedlane_payload {
+  FEDLANE_PAYLOAD_FLOAT32,
+  FEDLANE_PAYLOAD_BFLOAT16, /* half the bytes, 8 bits of each number */
+  FEDLANE_PAYLOAD_INT8,     /* a quarter: blocks of 256 with a common factor */
+  FEDLANE_PAYLOAD_SPARSE    /* 8 bytes for each number that is not 0 */
+} fedlane_payload;
+
+/* What came of a task. */
+typedef struct fedlane_trained {
+  const float *weights; /* [elements] the model after training */
+  int64_t examples;     /* that it was trained on, epochs not counted: 1 to 2^24 */
+  int64_t steps, hits;  /* local steps; right answers, over examples and epochs; 0: not counted */
+  double loss;          /* sum over examples and epochs */
+  fedlane_payload payload;
+} fedlane_trained;
+
+/* Joins a coordinator, which need not be there yet: tcp://HOST:PORT, ipc://PATH, or, within this
+ * process, loopback://NAME. *out is set only on success; end it with fedlane_client_leave().
+ * Errors: USAGE for an address, name or key that is none, or when the coordinator refuses, with its
+ * sentence; IO when nobody answers in time; MEMORY. */
+FEDLANE_API fedlane_status fedlane_client_join(const char *address,
+                                               const fedlane_client_options *options,
+                                               fedlane_client **out);
+
+/* The next thing to do, waiting at most about `seconds`. A task that was neither sent nor refused
+ * is refused by this. Errors: USAGE when the coordinator ends the session for good, with its
+ * sentence; MEMORY. */
+FEDLANE_API fedlane_status fedlane_client_next(fedlane_client *client, double seconds,
+                                               fedlane_task *task);
+
+/* Where a tensor of the model lies in the vector, by its PyTorch name, such as "fc.weight": *count
+ * elements from *at on, in PyTorch's order. dim [4]: its dimensions; those that it lacks are 1.
+ * What lies between tensors counts for nothing. Errors: USAGE when there is no such tensor. */
+FEDLANE_API fedlane_status fedlane_client_tensor(const fedlane_client *client, const char *name,
+                                                 int64_t *at, int64_t *count, int64_t dim[4]);
+
+/* The coordinator's configuration as YAML, for programs that want to know more. Valid until the
+ * next call on client. */
+FEDLANE_API const char *fedlane_client_config(const fedlane_client *client);
+
+/* Sends what was trained, as the difference to the task's weights, and waits until it is in.
+ * *mixed (NULL: not wanted) is false when the round has ended without it, or the coordinator has
+ * left it out. Errors: USAGE when there is no task, or a number is out of bounds; DATA when the
+ * difference is not finite; the task is then refused. As fedlane_client_next. */
+FEDLANE_API fedlane_status fedlane_client_send(fedlane_client *client,
+                                               const fedlane_trained *trained, bool *mixed);
+
+/* Does not take the task: the round goes on without this client. why: a reason for the
+ * coordinator's log, at most 512 bytes. */
+FEDLANE_API fedlane_status fedlane_client_refuse(fedlane_client *client, const char *why);
+
+/* Says goodbye and frees the client. Accepts NULL and a pointer to NULL; nulls *client. */
+FEDLANE_API void fedlane_client_leave(fedlane_client **client);
+
 #ifdef __cplusplus
 }
 #endif

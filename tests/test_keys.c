@@ -427,7 +427,10 @@ static void the_program_makes_keys(void) {
   snprintf(path, sizeof path, "%s/other/worker1.pub", folder);
   CU_ASSERT_EQUAL(fl_keys_load(path, &pair), FEDLANE_OK);
   CU_ASSERT_EQUAL(call(folder, "", out, sizeof out), 2);
-  CU_ASSERT_EQUAL(call(folder, "a b", out, sizeof out), 2);
+  CU_ASSERT_EQUAL(call(folder, "a b", out, sizeof out), 0);
+  snprintf(path, sizeof path, "%s/keys/b.key", folder);
+  CU_ASSERT_EQUAL(fl_keys_load(path, &pair), FEDLANE_OK);
+  CU_ASSERT_EQUAL(call(folder, "c b d", out, sizeof out), 2);
   CU_ASSERT_EQUAL(call(folder, "a/b", out, sizeof out), 2);
   CU_ASSERT_EQUAL(call(folder, "a --folder", out, sizeof out), 2);
   CU_ASSERT_EQUAL(call(folder, "a --fodler x", out, sizeof out), 2);

@@ -426,12 +426,12 @@ static void shout(const fl_port *server, bool updates, const void *bytes, size_t
   close(fd);
 }
 
-/* A greeting of ZMTP 3.0 with mechanism NULL, then READY as a socket of another type, a frame. */
+/* A greeting of ZMTP 3.1 with mechanism NULL, then READY as a socket of a type. */
 static size_t pretend(const char *type, unsigned char *out) {
   static const char mechanism[] = "NULL", name[] = "Socket-Type";
   size_t n = 0, size = strlen(type);
   memset(out, 0, 256);
-  out[0] = 0xff, out[9] = 0x7f, out[10] = 3;
+  out[0] = 0xff, out[9] = 0x7f, out[10] = 3, out[11] = 1;
   memcpy(out + 12, mechanism, sizeof mechanism);
   n = 64;
   out[n++] = 4;
@@ -441,8 +441,7 @@ static size_t pretend(const char *type, unsigned char *out) {
   n += 4;
   memcpy(out + n, type, size);
   n += size;
-  memcpy(out + n, "\0\3abc", 5);
-  return n + 5;
+  return n;
 }
 
 static void strangers_do_no_harm(void) {
@@ -479,6 +478,37 @@ static void strangers_do_no_harm(void) {
   expect_letter(peer, "good", &letter);
   fl_letter_close(&letter);
   fl_port_close(&peer, 0);
+  fl_port_close(&server, 0);
+}
+
+/* As when a cable is pulled: the connection is there, but nothing answers. */
+static void silent_connections_are_closed(void) {
+  const fl_port_options strict = {.patience = 0.3};
+  unsigned char bytes[256];
+  fl_port *server = NULL;
+  fl_letter letter;
+  CU_ASSERT_EQUAL_FATAL(fl_port_bind(fresh(2), &strict, &server), FEDLANE_OK);
+  int fd = connect_to(server, false);
+  size_t n = pretend("DEALER", bytes);
+  CU_ASSERT_EQUAL(send(fd, bytes, n, MSG_NOSIGNAL), (ssize_t)n);
+  /* Once the other side has said READY too, a frame of three bytes. */
+  for (size_t heard = 0; heard <= 64;) {
+    ssize_t got = recv(fd, bytes, sizeof bytes, 0);
+    CU_ASSERT_FATAL(got > 0);
+    heard += (size_t)got;
+  }
+  CU_ASSERT_EQUAL(send(fd, "\0\3abc", 5, MSG_NOSIGNAL), 5);
+  expect_letter(server, "abc", &letter);
+  fl_route route = letter.route;
+  fl_letter_close(&letter);
+  fl_sent sent = say(server, &route, "?");
+  CU_ASSERT_EQUAL(sent, FL_SENT);
+  for (int i = 0; i < 2000 && sent == FL_SENT; i++) {
+    expect_silence(server, 0.01);
+    sent = say(server, &route, "?");
+  }
+  CU_ASSERT_EQUAL(sent, FL_SENT_GONE);
+  close(fd);
   fl_port_close(&server, 0);
 }
 
@@ -595,6 +625,7 @@ static const fl_test tests[] = {
     {"what is in use is refused", what_is_in_use_is_refused},
     {"socket files are private and replaced", socket_files_are_private_and_replaced},
     {"strangers do no harm", strangers_do_no_harm},
+    {"silent connections are closed", silent_connections_are_closed},
     {"a peer may come before its coordinator", a_peer_may_come_before_its_coordinator},
     {"what was sent may linger", what_was_sent_may_linger},
     {"pipelines that do not fit", pipelines_that_do_not_fit},

@@ -107,7 +107,10 @@ static fl_sent send_to(fl_fleet *f, const fl_route *route, const fl_message *m, 
 }
 
 void fl_fleet_say(fl_fleet *f, fl_peer *peer, fl_message *m, fl_blob *body) {
-  if (send_to(f, &peer->route, m, body) != FL_SENT) fl_peer_drop(f, peer, FL_CAUSE_lost);
+  fl_sent sent = send_to(f, &peer->route, m, body);
+  bool trains =
+      sent == FL_SENT_FULL && m->kind == FL_MESSAGE_ping; /* and reads nothing meanwhile */
+  if (sent != FL_SENT && !trains) fl_peer_drop(f, peer, FL_CAUSE_lost);
 }
 
 void fl_fleet_bye(fl_fleet *f, const fl_route *route, uint64_t session, fl_bye_code code,
@@ -182,9 +185,14 @@ static fl_status hear(fl_fleet *f, fl_letter *letter) {
   return FEDLANE_OK;
 }
 
-/* Reads what is there, waiting at most so long for the first letter. */
+/* Deals work that has become free, then reads what is there, waiting at most so long for the first
+ * letter. */
 static fl_status look(fl_fleet *f, double seconds) {
   enum { LETTERS = 256 };
+  bool restless = f->restless;
+  f->restless = false;
+  for (int i = 0; restless && i < f->n_peer; i++)
+    if (f->peer[i].session) fl_peer_assign(f, &f->peer[i]);
   for (int i = 0; i < LETTERS; i++) {
     fl_letter letter = {0};
     bool any = false;
@@ -199,9 +207,6 @@ static fl_status look(fl_fleet *f, double seconds) {
     f->ticked = fl_fleet_now();
     f->restless = true;
   }
-  for (int i = 0; f->restless && i < f->n_peer; i++)
-    if (f->peer[i].session) fl_peer_assign(f, &f->peer[i]);
-  f->restless = false;
   return f->failed;
 }
 

@@ -113,9 +113,9 @@ fl_status fl_fleet_open(const char *address, const fl_port_options *options,
 const char *fl_fleet_address(const fl_fleet *fleet);
 /* Answers peers until `n` take work; STOPPED when *stop becomes other than 0. */
 fl_status fl_fleet_wait(fl_fleet *fleet, int n, const volatile sig_atomic_t *stop);
-/* Sessions of clients that take work, in the order of their names; returns how many there are, of
- * which at most `room` are written. */
-int fl_fleet_clients(const fl_fleet *fleet, int room, uint64_t *session);
+/* Sessions of peers that take work, in the order of their names; returns how many there are. When
+ * that is more than `room`, what is written is of no use. */
+int fl_fleet_clients(fl_fleet *fleet, int room, uint64_t *session);
 /* Has all units trained and taken, or, after the deadline, a quorum of them. Units of clients that
  * are lost or refuse are given up. Errors: STOPPED, the host's; what peers do is never one. */
 fl_status fl_fleet_train(fl_fleet *fleet, const fl_fleet_job *job);

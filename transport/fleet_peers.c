@@ -14,7 +14,17 @@ fl_peer *fl_fleet_peer(fl_fleet *f, uint64_t session) {
   return f->peer[place].session == session ? &f->peer[place] : NULL;
 }
 
-int fl_fleet_clients(const fl_fleet *f, int room, uint64_t *session) {
+/* By name; among equals by key, then by the order in which they came. */
+static int by_name(const void *a, const void *b, void *of) {
+  const fl_fleet *f = of;
+  uint64_t place[] = {place_of(*(const uint64_t *)a), place_of(*(const uint64_t *)b)};
+  const fl_peer *x = &f->peer[place[0]], *y = &f->peer[place[1]];
+  int order = strcmp(x->name, y->name);
+  if (order == 0) order = strcmp(x->key, y->key);
+  return order ? order : (place[0] > place[1]) - (place[0] < place[1]);
+}
+
+int fl_fleet_clients(fl_fleet *f, int room, uint64_t *session) {
   int n = 0;
   for (int i = 0; i < f->n_peer; i++) {
     const fl_peer *peer = &f->peer[i];
@@ -22,6 +32,7 @@ int fl_fleet_clients(const fl_fleet *f, int room, uint64_t *session) {
     if (n < room) session[n] = peer->session;
     n++;
   }
+  if (n <= room) qsort_r(session, (size_t)n, sizeof *session, by_name, f);
   return n;
 }
 
@@ -86,6 +97,7 @@ fl_status fl_peer_hello(fl_fleet *f, const fl_letter *letter, const fl_hello *he
     snprintf(why, sizeof why, "this coordinator takes %s",
              f->about.clients ? "clients with data of their own" : "workers and relays");
   fl_peer *peer = *why || letter->route.n == 0 ? NULL : same_peer(f, letter, hello);
+  if (peer && (peer->out || peer->trained)) fl_peer_revoke(f, peer, f->job->who != NULL);
   if (!peer && !*why && letter->route.n > 0) {
     peer = free_place(f);
     if (!peer) {

@@ -15,7 +15,7 @@
 enum {
   QUEUE = 1000,  /* messages waiting for a peer, unless told otherwise */
   QUEUE_IN = 64, /* messages waiting from a peer: they may be of FL_FRAME_BYTES */
-  HANDSHAKE_MS = 10000,
+  HANDSHAKE_MS = 5000,
   CONNECT_MS = 10000,
   RECONNECT_MS = 100,
   RECONNECT_MAX_MS = 2000,
@@ -219,6 +219,9 @@ void fl_port_close(fl_port **port, double linger) {
   fl_port *p = *port;
   *port = NULL;
   if (!p) return;
+  /* First, while no other process can have put its own in their place. */
+  for (int i = 0; i < 2; i++)
+    if (*p->file[i]) unlink(p->file[i]);
   close_socket(p->control, fl_milliseconds(linger));
   close_socket(p->updates, fl_milliseconds(linger));
   if (p->context && p->place.link->process) {
@@ -230,7 +233,5 @@ void fl_port_close(fl_port **port, double linger) {
   }
   fl_allow_close(&p->allow);
   explicit_bzero(&p->own, sizeof p->own);
-  for (int i = 0; i < 2; i++)
-    if (*p->file[i]) unlink(p->file[i]);
   free(p);
 }

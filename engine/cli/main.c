@@ -11,7 +11,7 @@
 #include "record.h"
 
 static const fl_command *const commands[] = {
-    &fl_command_run,  &fl_command_serve, &fl_command_work, &fl_command_keygen,
+    &fl_command_run,  &fl_command_serve, &fl_command_work, &fl_command_join,  &fl_command_keygen,
     &fl_command_list, &fl_command_show,  &fl_command_data, &fl_command_bench,
 };
 

@@ -117,11 +117,12 @@ static int train(fedlane_run *run, const options *o) {
 
 /* Listens, and waits until peers are there. Returns an exit status. */
 static int gather_fleet(fedlane_run *run, const options *o) {
+  bool real = run->config->fleet.clients == FL_CLIENTS_REAL;
   fl_status status = fl_serving_open(run);
   if (status == FEDLANE_OK && !o->quiet) {
-    printf("listening on %s; waiting for %lld peers: fedlane work %s\n",
+    printf("listening on %s; waiting for %lld peers: fedlane %s %s\n",
            fl_serving_address(run->fleet), (long long)run->config->fleet.peers,
-           fl_serving_address(run->fleet));
+           real ? "join" : "work", fl_serving_address(run->fleet));
     fflush(stdout);
   }
   if (status == FEDLANE_OK) status = fl_serving_wait(run);

@@ -4,8 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleet/clients.h"
+
 struct fl_serving {
   fl_fleet *fleet;
+  fl_clients *clients; /* real ones; NULL: workers train simulated ones */
   char *layout;
   float *vector;    /* (host) [P] what travels, where the device's memory is not the host's */
   int32_t *cost;    /* [cohort] */
@@ -132,6 +135,11 @@ static fl_status take(void *of, const fl_upload *upload, fl_cause *cause) {
   return FEDLANE_OK;
 }
 
+static fl_status take_client(void *of, const fl_upload *upload, fl_cause *cause) {
+  fedlane_run *run = of;
+  return fl_clients_take(run, run->fleet->clients, upload, cause);
+}
+
 /* A line a tensor: name, first element, dimensions. */
 static fl_status write_layout(const fl_model *model, char **out) {
   size_t size = 0;
@@ -152,6 +160,7 @@ fl_status fl_serving_open(fedlane_run *run) {
   fl_serving *s = calloc(1, sizeof *s);
   if (!s) return fl_fail(FEDLANE_MEMORY, "no memory for a fleet");
   run->fleet = s;
+  if (c->clients == FL_CLIENTS_REAL) FL_TRY(fl_clients_open(run, &s->clients));
   FL_TRY(write_layout(run->model, &s->layout));
   s->vector = calloc((size_t)run->server.P, sizeof *s->vector);
   s->cost = calloc((size_t)run->cohort.capacity, sizeof *s->cost);
@@ -167,9 +176,10 @@ fl_status fl_serving_open(fedlane_run *run) {
                           .vectors = (uint64_t)run->algorithm->n_broadcast + 1,
                           .updates = (uint64_t)run->algorithm->n_update,
                           .own = (uint64_t)run->algorithm->n_client_slot,
-                          .people = fl_run_people(run)};
+                          .people = fl_run_people(run),
+                          .clients = s->clients != NULL};
   fl_fleet_limits limits = {.memory = c->memory << 20, .peers = (int)c->most, .rate = c->rate};
-  fl_fleet_host host = {run, vector_of, take};
+  fl_fleet_host host = {run, vector_of, s->clients ? take_client : take};
   return fl_fleet_open(c->listen, &port, &about, &limits, &host, &s->fleet);
 }
 
@@ -178,6 +188,7 @@ void fl_serving_close(fedlane_run *run, bool done) {
   if (!s) return;
   fl_fleet_close(&s->fleet, done ? FL_BYE_DONE : FL_BYE_REJOIN,
                  done ? "the run is complete" : "the coordinator stops");
+  fl_clients_close(&s->clients);
   free(s->layout);
   free(s->vector);
   free(s->cost);
@@ -190,6 +201,17 @@ const char *fl_serving_address(const fl_serving *s) { return fl_fleet_address(s-
 
 fl_status fl_serving_wait(fedlane_run *run) {
   return fl_fleet_wait(run->fleet->fleet, (int)run->config->fleet.peers, &run->stop);
+}
+
+fl_status fl_serving_draw(fedlane_run *run) {
+  fl_serving *s = run->fleet;
+  return s->clients ? fl_clients_draw(run, s->fleet, s->clients) : fl_cohort_draw(run);
+}
+
+bool fl_serving_collect(const fedlane_run *run, fedlane_metrics *m) {
+  const fl_clients *clients = run->fleet->clients;
+  if (clients) fl_clients_collect(run, clients, m);
+  return clients != NULL;
 }
 
 static void tell(fl_serving *s, fedlane_metrics *m) {
@@ -211,12 +233,13 @@ fl_status fl_serving_train(fedlane_run *run, fedlane_metrics *m) {
   for (int32_t i = 0; i < cohort->n; i++) s->cost[i] = cohort->order[i].work;
   fl_fleet_job job = {.work = {.round = (uint64_t)run->round + 1,
                                .bits = (uint64_t)run->station[0].mix[0].bits,
-                               .epochs = (uint64_t)t->epochs,
-                               .batch = (uint64_t)t->batch,
+                               .epochs = (uint64_t)run->schedule.epochs,
+                               .batch = run->schedule.whole ? 0 : (uint64_t)t->batch,
                                .lr = t->lr * pow(t->lr_decay, run->round),
                                .deadline = c->deadline},
                       .n = (uint64_t)cohort->n,
                       .cost = s->cost,
+                      .who = s->clients ? s->clients->who : NULL,
                       .quorum = c->quorum,
                       .stop = &run->stop};
   FL_TRY(fl_fleet_train(s->fleet, &job));

@@ -16,6 +16,11 @@ void fl_serving_close(fedlane_run *run, bool done);
 const char *fl_serving_address(const fl_serving *serving);
 /* Answers peers until as many take work as fleet.peers asks for. Errors: STOPPED. */
 fl_status fl_serving_wait(fedlane_run *run);
+/* Draws the cohort of the round after those done: of the population, or of the real clients that
+ * take work, for which it waits. Errors: STOPPED. */
+fl_status fl_serving_draw(fedlane_run *run);
+/* Sums what real clients have told of the round; false: there are none, and the cohort knows. */
+bool fl_serving_collect(const fedlane_run *run, fedlane_metrics *metrics);
 /* Trains the cohort that has been drawn; its sums are then in the first station's. Fills in bytes
  * and what was left out. Errors: STOPPED when the run is to stop before the round is complete. */
 fl_status fl_serving_train(fedlane_run *run, fedlane_metrics *metrics);
