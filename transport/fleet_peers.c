@@ -171,7 +171,8 @@ void fl_peers_tick(fl_fleet *f) {
     fl_peer *peer = &f->peer[i];
     bool busy = peer->out || peer->trained;
     if (!peer->session) continue;
-    if (busy || now - peer->pinged > f->patience / 4) {
+    /* That a worker is lost should show at once, as others can do its work. */
+    if ((busy && !f->about.clients) || now - peer->pinged > f->patience / 4) {
       fl_message m = {.kind = FL_MESSAGE_ping, .ping = {peer->session, round}};
       peer->pinged = now;
       fl_fleet_say(f, peer, &m, NULL);
