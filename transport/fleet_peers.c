@@ -187,12 +187,12 @@ static bool overdue(const fl_fleet *f, const fl_peer *peer, double now) {
 }
 
 /* Whether a peer can still be reached. One that is in the middle of something is asked often, so
- * that its work is not lost for long, but ever less often the longer it says nothing: what it does
- * not read must not fill its queue. */
+ * that its work is not lost for long unless nobody else could do it, but ever less often the longer
+ * it says nothing: what it does not read must not fill its queue. */
 static bool reach(fl_fleet *f, fl_peer *peer, double now) {
   bool busy = peer->out || peer->trained;
   double every = f->patience / 4, silence = now - peer->heard;
-  if (busy && silence / 8 < every) every = silence / 8;
+  if (busy && !f->about.clients && silence / 8 < every) every = silence / 8;
   if (now - peer->pinged < every) return true;
   fl_message m = {.kind = FL_MESSAGE_ping,
                   .ping = {peer->session, f->job ? f->job->work.round : 0}};
