@@ -212,9 +212,10 @@ static fl_status open_parts(fedlane_run *run, int flags) {
   FL_TRY(open_stations(run));
   if (flags & FL_OPEN_DRY) return FEDLANE_OK;
   FL_TRY(open_server(run));
+  FL_TRY(fl_cohort_open(run));
+  if (flags & FL_OPEN_SERVE) FL_TRY(fl_serving_open(run));
   FL_TRY(make_folder(run, flags & FEDLANE_RESUME));
   FL_TRY(place_stations(run));
-  FL_TRY(fl_cohort_open(run));
   FL_TRY(fl_eval_open(run));
   FL_TRY(fl_stations_do(run, fl_lanes_warm));
   return open_folder(run, flags & FEDLANE_RESUME);

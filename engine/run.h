@@ -5,7 +5,9 @@
 #include "engine.h"
 #include "team.h"
 
-enum { FL_OPEN_DRY = 2 }; /* with FEDLANE_RESUME: flags of fedlane_open; plans, writes nothing */
+/* With FEDLANE_RESUME flags of fedlane_open: plans, writes nothing; listens for a fleet before
+ * anything is written. */
+enum { FL_OPEN_DRY = 2, FL_OPEN_SERVE = 4 };
 
 /* How clients turn their examples into steps. A piece is one forward and backward pass. */
 typedef struct fl_schedule {

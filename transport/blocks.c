@@ -61,12 +61,14 @@ static fl_status add(fl_blocks *b, int peer, uint64_t first, uint64_t count, int
   return FEDLANE_OK;
 }
 
-fl_status fl_blocks_deal(fl_blocks *b, int peer, int64_t cost, uint64_t least, int *block) {
+fl_status fl_blocks_deal(fl_blocks *b, int peer, int64_t cost, uint64_t least, uint64_t most,
+                         int *block) {
   *block = -1;
   if (b->n_free == 0) return FEDLANE_OK;
   fl_range *from = &b->free[b->n_free - 1];
   uint64_t count = 0;
-  for (int64_t sum = 0; count < from->count && (count < least || sum < cost); count++)
+  if (most > from->count) most = from->count;
+  for (int64_t sum = 0; count < most && (count < least || sum < cost); count++)
     sum += b->cost[from->first + count];
   FL_TRY(add(b, peer, from->first, count, block));
   from->first += count;

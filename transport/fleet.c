@@ -91,7 +91,7 @@ void fl_fleet_close(fl_fleet **fleet, fl_bye_code code, const char *why) {
 
 const char *fl_fleet_address(const fl_fleet *f) { return fl_port_address(f->port); }
 
-static fl_sent send_to(fl_fleet *f, const fl_route *route, const fl_message *m, fl_blob *body) {
+fl_sent fl_fleet_send(fl_fleet *f, const fl_route *route, const fl_message *m, fl_blob *body) {
   char small[512], *head = small;
   size_t n = 0, room = fl_wire_room(m), size = body ? fl_blob_size(body) : 0;
   fl_sent sent = FL_SENT_GONE;
@@ -107,26 +107,29 @@ static fl_sent send_to(fl_fleet *f, const fl_route *route, const fl_message *m, 
 }
 
 void fl_fleet_say(fl_fleet *f, fl_peer *peer, fl_message *m, fl_blob *body) {
-  if (send_to(f, &peer->route, m, body) != FL_SENT) fl_peer_drop(f, peer, FL_CAUSE_lost);
+  if (fl_fleet_send(f, &peer->route, m, body) != FL_SENT) fl_peer_drop(f, peer, FL_CAUSE_lost);
 }
 
 void fl_fleet_bye(fl_fleet *f, const fl_route *route, uint64_t session, fl_bye_code code,
                   const char *why) {
   fl_message m = {.kind = FL_MESSAGE_bye,
                   .bye = {.session = session, .code = code, .why = {why, strlen(why)}}};
-  if (route->n > 0) send_to(f, route, &m, NULL);
+  if (route->n > 0) fl_fleet_send(f, route, &m, NULL);
 }
 
 /* Every message but hello begins with the session's number. */
 static uint64_t session_of(const fl_message *m) { return m->ready.session; }
 
-/* Whether a peer may say this much: some seconds' worth of messages at once, then `rate`. */
-static bool within_rate(fl_fleet *f, fl_peer *peer, double now) {
+bool fl_peer_within_rate(fl_fleet *f, fl_peer *peer) {
+  double now = fl_fleet_now();
   peer->budget += (now - peer->heard) * f->limits.rate;
   if (peer->budget > 4 * f->limits.rate) peer->budget = 4 * f->limits.rate;
   peer->heard = now;
   peer->budget -= 1;
-  return peer->budget >= 0;
+  if (peer->budget >= 0) return true;
+  fl_fleet_bye(f, &peer->route, peer->session, FL_BYE_REJOIN, "too many messages a second");
+  fl_peer_drop(f, peer, FL_CAUSE_rate);
+  return false;
 }
 
 static void hear_peer(fl_fleet *f, fl_peer *peer, const fl_message *m, fl_letter *letter) {
@@ -173,10 +176,10 @@ static fl_status hear(fl_fleet *f, fl_letter *letter) {
     fl_fleet_bye(f, &letter->route, session_of(&m), FL_BYE_REJOIN, "this session is over");
   } else if (strcmp(peer->key, letter->key) != 0) {
     fl_fleet_count(f, FL_CAUSE_stranger);
-  } else if (!within_rate(f, peer, fl_fleet_now())) {
-    fl_peer_drop(f, peer, FL_CAUSE_rate);
-  } else {
-    if (letter->route.n > 0) peer->route = letter->route;
+  } else if (letter->route.n > 0 && !fl_route_is(&letter->route, &peer->route)) {
+    fl_fleet_bye(f, &letter->route, peer->session, FL_BYE_REJOIN, "the connection was lost");
+    fl_peer_drop(f, peer, FL_CAUSE_lost);
+  } else if (fl_peer_within_rate(f, peer)) {
     hear_peer(f, peer, &m, letter);
   }
   return FEDLANE_OK;
@@ -217,6 +220,14 @@ fl_status fl_fleet_wait(fl_fleet *f, int n, const volatile sig_atomic_t *stop) {
   return look(f, 0);
 }
 
+fl_status fl_fleet_answer(fl_fleet *f, double seconds, const volatile sig_atomic_t *stop) {
+  for (double until = fl_fleet_now() + seconds; fl_fleet_now() < until;) {
+    if (stopped(stop)) return FEDLANE_STOPPED;
+    FL_TRY(look(f, tick_seconds));
+  }
+  return FEDLANE_OK;
+}
+
 /* Whether the round may end; units that did not come by the deadline are given up. */
 static bool complete(fl_fleet *f) {
   const fl_blocks *b = &f->blocks;
@@ -235,6 +246,7 @@ static void end_round(fl_fleet *f) {
     if (peer->session && (peer->out || peer->trained)) fl_peer_revoke(f, peer, true);
   }
   f->job = NULL;
+  f->first_block += (uint32_t)f->blocks.n_block;
   fl_blocks_close(&f->blocks);
   fl_fleet_forget_model(f);
 }
@@ -267,6 +279,7 @@ fl_status fl_fleet_train(fl_fleet *f, const fl_fleet_job *job) {
     status = FEDLANE_STOPPED;
     if (stopped(job->stop)) goto done;
     FL_GO(look(f, tick_seconds / 4));
+    if (f->host.tick) FL_GO(f->host.tick(f->host.of));
   }
   status = FEDLANE_OK;
 done:
@@ -279,5 +292,7 @@ void fl_fleet_tell(fl_fleet *f, fl_fleet_tally *tally) {
   f->dropped = (int64_t)fl_port_dropped(f->port);
   *tally = f->tally;
   tally->peers = f->n_ready;
+  tally->people = f->about.people;
+  for (int i = 0; i < f->n_peer; i++) tally->lanes += f->peer[i].ready ? f->peer[i].lanes : 0;
   memset(&f->tally, 0, sizeof f->tally);
 }

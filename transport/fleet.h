@@ -13,20 +13,20 @@
 #include "port.h"
 
 /* X(name, text): why something that arrived was left out. */
-#define FL_CAUSE_LIST(X)                                          \
-  X(none, "")                                                     \
-  X(corrupt, "messages that could not be read")                   \
-  X(stranger, "messages under a session of another key")          \
-  X(stale, "messages of a session or round that is over")         \
-  X(shape, "updates or messages of the wrong shape")              \
-  X(nonfinite, "updates that are not finite")                     \
-  X(oversized, "peers that sent more than their share of memory") \
-  X(unfinished, "uploads that stopped half-way")                  \
-  X(twice, "chunks or updates that were there already")           \
-  X(late, "units not in by the deadline")                         \
-  X(refused, "blocks that a peer did not take")                   \
-  X(lost, "peers that went without a word")                       \
-  X(slow, "peers whose work was given to others")                 \
+#define FL_CAUSE_LIST(X)                                      \
+  X(none, "")                                                 \
+  X(corrupt, "messages that could not be read")               \
+  X(stranger, "messages under a session of another key")      \
+  X(stale, "messages of a session or round that is over")     \
+  X(shape, "updates or messages of the wrong shape")          \
+  X(nonfinite, "updates that are not finite")                 \
+  X(oversized, "updates too large, in bytes or in magnitude") \
+  X(unfinished, "uploads that stopped half-way")              \
+  X(twice, "chunks or updates that were there already")       \
+  X(late, "units not in by the deadline")                     \
+  X(refused, "blocks that a peer did not take")               \
+  X(lost, "peers that went without a word")                   \
+  X(slow, "peers whose work was given to others")             \
   X(rate, "peers that sent messages too fast")
 
 typedef enum fl_cause {
@@ -44,7 +44,7 @@ const char *fl_cause_text(fl_cause cause);
 typedef struct fl_fleet_about {
   const char *config, *digest, *layout;
   uint64_t elements, vectors, updates, own; /* as in fl_welcome */
-  uint64_t people;                          /* that a worker must have read; 0: any */
+  uint64_t people;                          /* that peers must have read; 0: the same */
   bool clients; /* peers are clients, a unit each; else workers and relays */
 } fl_fleet_about;
 
@@ -85,6 +85,8 @@ typedef struct fl_fleet_host {
   fl_status (*vector)(void *of, uint64_t vector, const float **at);
   /* Takes an upload into the sums, or leaves all of it out and says why. */
   fl_status (*take)(void *of, const fl_upload *upload, fl_cause *cause);
+  /* Asked some times a second while a round is in progress; NULL: not. */
+  fl_status (*tick)(void *of);
 } fl_fleet_host;
 
 /* A round. */
@@ -101,7 +103,9 @@ typedef struct fl_fleet_job {
 typedef struct fl_fleet_tally {
   int64_t bytes_up, bytes_down; /* of all frames */
   int64_t cause[FL_CAUSES];
-  int peers; /* that take work now */
+  int peers;       /* that take work now */
+  uint64_t lanes;  /* of all of them */
+  uint64_t people; /* that they have read; 0: there was none yet */
 } fl_fleet_tally;
 
 typedef struct fl_fleet fl_fleet;
@@ -113,6 +117,8 @@ fl_status fl_fleet_open(const char *address, const fl_port_options *options,
 const char *fl_fleet_address(const fl_fleet *fleet);
 /* Answers peers until `n` take work; STOPPED when *stop becomes other than 0. */
 fl_status fl_fleet_wait(fl_fleet *fleet, int n, const volatile sig_atomic_t *stop);
+/* Answers peers for so many seconds. Errors: STOPPED. */
+fl_status fl_fleet_answer(fl_fleet *fleet, double seconds, const volatile sig_atomic_t *stop);
 /* Sessions of peers that take work, in the order of their names; returns how many there are. When
  * that is more than `room`, what is written is of no use. */
 int fl_fleet_clients(fl_fleet *fleet, int room, uint64_t *session);

@@ -40,8 +40,10 @@ void fl_peer_fetch(fl_fleet *f, fl_peer *peer, const fl_fetch *fetch) {
     fl_fleet_say(f, peer, &m, NULL);
     return;
   }
-  uint64_t own = f->about.own * (f->job->first + f->job->n);
-  if (fetch->vector >= f->about.vectors + own || fetch->from + fetch->count > f->chunks) {
+  uint64_t first = f->about.vectors + f->about.own * f->job->first;
+  uint64_t end = first + f->about.own * f->job->n;
+  bool known = fetch->vector < f->about.vectors || (fetch->vector >= first && fetch->vector < end);
+  if (!known || fetch->from + fetch->count > f->chunks) {
     fl_fleet_count(f, FL_CAUSE_shape);
     return;
   }

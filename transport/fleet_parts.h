@@ -2,6 +2,8 @@
 #ifndef FL_FLEET_PARTS_H
 #define FL_FLEET_PARTS_H
 
+#include <string.h>
+
 #include "blocks.h"
 #include "pile.h"
 
@@ -16,12 +18,13 @@ typedef struct fl_peer {
   fl_peer_kind kind;
   bool ready;
   uint64_t lanes, credit;
-  double heard, pinged,
-      begun;        /* when it last said something; when it began the oldest of its blocks */
-  double speed;     /* cost a second, of late; 0: not known */
-  double budget;    /* messages that it may send now */
-  int out, trained; /* blocks */
+  double heard, pinged, welcomed; /* when: it last said something; it was last told something */
+  double begun;                   /* when it began the oldest of its blocks */
+  double speed;                   /* cost a second, of late; 0: not known */
+  double budget;                  /* messages that it may send now */
+  int out, trained;               /* blocks */
   int64_t out_cost;
+  int64_t kept;     /* vectors that the units of its blocks keep */
   int64_t reserved; /* bytes set aside for its upload */
   fl_pile pile;
   double moved;     /* when a chunk last came */
@@ -42,6 +45,7 @@ struct fl_fleet {
   /* The round in progress. */
   const fl_fleet_job *job; /* NULL: none */
   fl_blocks blocks;
+  uint32_t first_block; /* its number on the wire, where none comes twice */
   double started;
   uint64_t next_upload;
   int64_t staged;   /* bytes set aside for uploads */
@@ -62,10 +66,19 @@ fl_peer *fl_fleet_peer(fl_fleet *fleet, uint64_t session);
 static inline int fl_peer_place(const fl_fleet *fleet, const fl_peer *peer) {
   return (int)(peer - fleet->peer);
 }
-/* Sends a message; a peer that cannot be reached is let go. body is taken over. */
+/* Sends a message. body is taken over. */
+fl_sent fl_fleet_send(fl_fleet *fleet, const fl_route *route, const fl_message *message,
+                      fl_blob *body);
+/* The same; a peer that cannot be reached, or takes nothing, is let go. */
 void fl_fleet_say(fl_fleet *fleet, fl_peer *peer, fl_message *message, fl_blob *body);
 void fl_fleet_bye(fl_fleet *fleet, const fl_route *route, uint64_t session, fl_bye_code code,
                   const char *why);
+static inline bool fl_route_is(const fl_route *a, const fl_route *b) {
+  return a->n == b->n && memcmp(a->at, b->at, a->n) == 0;
+}
+/* Counts one more message of a peer; lets go of one that sends too many: some seconds' worth of
+ * them at once, then `rate`. */
+bool fl_peer_within_rate(fl_fleet *fleet, fl_peer *peer);
 /* fleet_peers.c: sessions. A peer's blocks and chunks go with it. */
 fl_status fl_peer_hello(fl_fleet *fleet, const fl_letter *letter, const fl_hello *hello);
 void fl_peer_ready(fl_fleet *fleet, fl_peer *peer, const fl_ready *ready);

@@ -6,6 +6,8 @@
 
 #include "fleet_parts.h"
 
+static const double hello_seconds = 0.5; /* between two answers to hellos of one peer */
+
 static uint64_t place_of(uint64_t session) { return session & ((1u << FL_PLACE_BITS) - 1); }
 
 fl_peer *fl_fleet_peer(fl_fleet *f, uint64_t session) {
@@ -77,57 +79,78 @@ static void welcome(fl_fleet *f, fl_peer *peer) {
                               .layout = {a->layout, strlen(a->layout)},
                               .pipeline = {pipeline, strlen(pipeline)},
                               .patience = f->patience}};
+  peer->welcomed = fl_fleet_now();
   fl_fleet_say(f, peer, &m, NULL);
 }
 
-/* The peer whose session a hello names: it missed our answer, or has lost its connection. */
+/* The peer who says hello again: over the connection of its session, or, after that was lost, with
+ * the session's number. */
 static fl_peer *same_peer(fl_fleet *f, const fl_letter *letter, const fl_hello *hello) {
   fl_peer *peer = fl_fleet_peer(f, hello->session);
-  if (!peer || strcmp(peer->key, letter->key) != 0 || peer->kind != hello->peer) return NULL;
-  peer->route = letter->route;
+  if (peer && strcmp(peer->key, letter->key) == 0) return peer;
+  for (int i = 0; i < f->n_peer; i++)
+    if (f->peer[i].session && fl_route_is(&f->peer[i].route, &letter->route)) return &f->peer[i];
+  return NULL;
+}
+
+/* Why a hello is refused; "": it is not. */
+static void judge(const fl_fleet *f, const fl_hello *hello, size_t size, char *why) {
+  *why = '\0';
+  if (hello->wire != FL_WIRE)
+    snprintf(why, size, "this coordinator speaks version %d of the messages, not %llu", FL_WIRE,
+             (unsigned long long)hello->wire);
+  else if (f->about.clients != (hello->peer == FL_PEER_CLIENT))
+    snprintf(why, size, "this coordinator takes %s",
+             f->about.clients ? "clients with data of their own" : "workers and relays");
+}
+
+static fl_peer *new_peer(fl_fleet *f, const fl_letter *letter, const fl_hello *hello) {
+  fl_peer *peer = free_place(f);
+  if (!peer) return NULL;
+  *peer = (fl_peer){.kind = (fl_peer_kind)hello->peer,
+                    .route = letter->route,
+                    .heard = fl_fleet_now(),
+                    .budget = f->limits.rate,
+                    .unit = -1};
+  peer->session = new_session(f, peer);
+  memcpy(peer->key, letter->key, sizeof peer->key);
+  memcpy(peer->name, hello->name.at, hello->name.n);
+  f->n_held++;
   return peer;
 }
 
+/* Who has been ready and says hello has forgotten its session, so that begins anew; who has not
+ * missed our answer, and gets it again, but not for every hello of many. */
 fl_status fl_peer_hello(fl_fleet *f, const fl_letter *letter, const fl_hello *hello) {
-  char why[128] = "";
-  if (hello->wire != FL_WIRE)
-    snprintf(why, sizeof why, "this coordinator speaks version %d of the messages, not %llu",
-             FL_WIRE, (unsigned long long)hello->wire);
-  else if (f->about.clients != (hello->peer == FL_PEER_CLIENT))
-    snprintf(why, sizeof why, "this coordinator takes %s",
-             f->about.clients ? "clients with data of their own" : "workers and relays");
-  fl_peer *peer = *why || letter->route.n == 0 ? NULL : same_peer(f, letter, hello);
-  if (!peer && !*why && letter->route.n > 0) {
-    peer = free_place(f);
-    if (!peer) {
-      snprintf(why, sizeof why, "this coordinator has all the peers that it takes");
-    } else {
-      *peer = (fl_peer){.kind = (fl_peer_kind)hello->peer,
-                        .route = letter->route,
-                        .heard = fl_fleet_now(),
-                        .budget = f->limits.rate,
-                        .unit = -1};
-      peer->session = new_session(f, peer);
-      memcpy(peer->key, letter->key, sizeof peer->key);
-      memcpy(peer->name, hello->name.at, hello->name.n);
-      f->n_held++;
-    }
+  enum { WHY = 128 };
+  char why[WHY];
+  if (letter->route.n == 0) return FEDLANE_OK;
+  fl_peer *peer = same_peer(f, letter, hello);
+  if (peer && !fl_peer_within_rate(f, peer)) return FEDLANE_OK;
+  if (peer && fl_fleet_now() - peer->welcomed < hello_seconds) return FEDLANE_OK;
+  if (peer && (peer->ready || !fl_route_is(&peer->route, &letter->route))) {
+    fl_peer_drop(f, peer, peer->out || peer->trained ? FL_CAUSE_lost : FL_CAUSE_none);
+    peer = NULL;
   }
-  if (peer)
-    welcome(f, peer);
-  else if (*why)
+  judge(f, hello, sizeof why, why);
+  if (!peer && !*why) peer = new_peer(f, letter, hello);
+  if (!peer && !*why) snprintf(why, sizeof why, "this coordinator has all the peers that it takes");
+  if (*why)
     fl_fleet_bye(f, &letter->route, hello->session, FL_BYE_REFUSED, why);
+  else
+    welcome(f, peer);
   return FEDLANE_OK;
 }
 
 void fl_peer_ready(fl_fleet *f, fl_peer *peer, const fl_ready *ready) {
-  if (f->about.people && ready->people != f->about.people && peer->kind == FL_PEER_WORKER) {
+  if (f->about.people && ready->people != f->about.people && peer->kind != FL_PEER_CLIENT) {
     fl_fleet_bye(f, &peer->route, peer->session, FL_BYE_REFUSED,
-                 "this worker has read other data than the coordinator: files, or a version of "
+                 "this peer has read other data than the fleet: files, or a version of "
                  "fedlane, differ");
     fl_peer_drop(f, peer, FL_CAUSE_shape);
     return;
   }
+  if (peer->kind != FL_PEER_CLIENT) f->about.people = ready->people;
   if (!peer->ready) f->n_ready++;
   peer->ready = true;
   peer->lanes = ready->lanes;
@@ -163,28 +186,47 @@ static bool overdue(const fl_fleet *f, const fl_peer *peer, double now) {
   return now - peer->begun > 4 * expected + f->patience / 2;
 }
 
+/* Whether a peer can still be reached. One that is in the middle of something is asked often, so
+ * that its work is not lost for long unless nobody else could do it, but ever less often the longer
+ * it says nothing: what it does not read must not fill its queue. */
+static bool reach(fl_fleet *f, fl_peer *peer, double now) {
+  bool busy = peer->out || peer->trained;
+  double every = f->patience / 4, silence = now - peer->heard;
+  if (busy && !f->about.clients && silence / 8 < every) every = silence / 8;
+  if (now - peer->pinged < every) return true;
+  fl_message m = {.kind = FL_MESSAGE_ping,
+                  .ping = {peer->session, f->job ? f->job->work.round : 0}};
+  peer->pinged = now;
+  return fl_fleet_send(f, &peer->route, &m, NULL) != FL_SENT_GONE;
+}
+
+/* When nobody does anything in a round that is not complete, those who were left out of it get
+ * another chance. */
+static void forgive(fl_fleet *f) {
+  bool busy = f->job == NULL;
+  for (int i = 0; i < f->n_peer && !busy; i++)
+    busy = f->peer[i].session && (f->peer[i].out || f->peer[i].trained);
+  for (int i = 0; i < f->n_peer && !busy; i++) f->peer[i].refused = 0;
+}
+
 void fl_peers_tick(fl_fleet *f) {
   double now = fl_fleet_now();
-  uint64_t round = f->job ? f->job->work.round : 0;
   for (int i = 0; i < f->n_peer; i++) {
     fl_peer *peer = &f->peer[i];
     bool busy = peer->out || peer->trained;
     if (!peer->session) continue;
-    if (busy || now - peer->pinged > f->patience / 4) {
-      fl_message m = {.kind = FL_MESSAGE_ping, .ping = {peer->session, round}};
-      peer->pinged = now;
-      fl_fleet_say(f, peer, &m, NULL);
-    }
-    if (!peer->session) continue;
-    if (!busy && now - peer->heard > 2 * f->patience) {
+    if (!reach(f, peer, now)) {
       fl_peer_drop(f, peer, FL_CAUSE_lost);
+    } else if (!busy && now - peer->heard > 2 * f->patience) {
+      fl_peer_drop(f, peer, peer->ready ? FL_CAUSE_lost : FL_CAUSE_none);
     } else if (peer->pile.upload && now - peer->moved > f->patience) {
       fl_fleet_bye(f, &peer->route, peer->session, FL_BYE_REJOIN, "the upload stopped half-way");
       fl_peer_drop(f, peer, FL_CAUSE_unfinished);
     } else if (overdue(f, peer, now)) {
       fl_fleet_count(f, FL_CAUSE_slow);
-      peer->refused = round;
+      peer->refused = f->job->work.round;
       fl_peer_revoke(f, peer, false);
     }
   }
+  forgive(f);
 }

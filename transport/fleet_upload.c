@@ -5,6 +5,7 @@
 #include "fleet_parts.h"
 
 void fl_peer_unpile(fl_fleet *f, fl_peer *peer) {
+  if (peer->reserved) f->restless = true; /* others may have waited for the memory */
   f->staged -= peer->reserved;
   peer->reserved = 0;
   fl_pile_close(&peer->pile);
@@ -30,8 +31,8 @@ static fl_status reports_of(fl_fleet *f, fl_peer *peer, fl_report **out, int *n,
   if (!*out) return fl_fail(FEDLANE_MEMORY, "no memory for an upload");
   if (listed != peer->trained) *cause = FL_CAUSE_shape;
   for (int i = 0; i < listed; i++) {
-    const fl_block *b =
-        fl_blocks_of(&f->blocks, pile->blocks[i], fl_peer_place(f, peer), FL_BLOCK_TRAINED);
+    const fl_block *b = fl_blocks_of(&f->blocks, pile->blocks[i] - f->first_block,
+                                     fl_peer_place(f, peer), FL_BLOCK_TRAINED);
     for (int k = 0; k < i; k++)
       if (pile->blocks[k] == pile->blocks[i]) b = NULL;
     if (b)
@@ -57,7 +58,8 @@ static fl_status take(fl_fleet *f, fl_peer *peer, fl_cause *cause) {
                       .name = peer->name};
   FL_GO(f->host.take(f->host.of, &upload, cause));
   if (*cause != FL_CAUSE_none) goto done;
-  for (int i = 0; i < n; i++) fl_blocks_done(&f->blocks, &f->blocks.block[pile->blocks[i]]);
+  for (int i = 0; i < n; i++)
+    fl_blocks_done(&f->blocks, &f->blocks.block[pile->blocks[i] - f->first_block]);
 done:
   free(report);
   return status;
@@ -69,8 +71,9 @@ static void go_on(fl_fleet *f, fl_peer *peer, fl_status status, fl_cause cause) 
     fl_fleet_count(f, cause);
     return;
   }
-  bool whole =
-      status == FEDLANE_OK && cause == FL_CAUSE_none && fl_pile_complete(&peer->pile, &cause);
+  bool whole = false;
+  if (status == FEDLANE_OK && cause == FL_CAUSE_none)
+    status = fl_pile_complete(&peer->pile, &whole, &cause);
   if (whole) status = take(f, peer, &cause);
   if (status != FEDLANE_OK) {
     f->failed = status;
@@ -80,6 +83,7 @@ static void go_on(fl_fleet *f, fl_peer *peer, fl_status status, fl_cause cause) 
     fl_message m = {.kind = FL_MESSAGE_received,
                     .received = {peer->session, f->job->work.round, peer->pile.upload, true}};
     peer->trained = 0;
+    peer->kept = 0;
     fl_peer_unpile(f, peer);
     fl_fleet_say(f, peer, &m, NULL);
     fl_peer_assign(f, peer);

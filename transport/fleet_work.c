@@ -26,8 +26,9 @@ static void send_work(fl_fleet *f, fl_peer *peer, int number) {
   fl_message m = {.kind = FL_MESSAGE_work, .work = f->job->work};
   if (peer->out++ == 0) peer->begun = fl_fleet_now();
   peer->out_cost += block->cost;
+  peer->kept += (int64_t)(block->count * f->about.own);
   m.work.session = peer->session;
-  m.work.block = (uint64_t)number;
+  m.work.block = f->first_block + (uint32_t)number;
   m.work.first = f->job->first + block->first;
   m.work.count = block->count;
   if (m.work.deadline > 0) {
@@ -35,6 +36,19 @@ static void send_work(fl_fleet *f, fl_peer *peer, int number) {
     if (m.work.deadline <= 0) m.work.deadline = 1e-3;
   }
   fl_fleet_say(f, peer, &m, NULL);
+}
+
+/* Units that a peer may have on top of those it has until it sends what it has trained: vectors
+ * that units keep are not summed, so those of all could be more than there is memory for. */
+static uint64_t room_of(const fl_fleet *f, const fl_peer *peer) {
+  const fl_fleet_about *a = &f->about;
+  int64_t most = FL_UPLOAD_STREAMS / 2, own = (int64_t)a->own;
+  if (peer->out + peer->trained == FL_UPLOAD_BLOCKS) return 0;
+  if (own == 0) return FL_BLOCK_UNITS;
+  int64_t fit = f->limits.memory / 4 / (int64_t)(a->elements * sizeof(float));
+  if (fit < most) most = fit;
+  if (most < own) most = own;
+  return peer->kept < most ? (uint64_t)((most - peer->kept) / own) : 0;
 }
 
 /* A block for a peer: half of what would be its part of all that is left, so that the end of a
@@ -49,24 +63,23 @@ static fl_status deal(fl_fleet *f, fl_peer *peer, int *block) {
     return fl_blocks_deal_unit(&f->blocks, place, unit, block);
   }
   double cost = share_of(f, peer) * (double)f->blocks.free_cost / 2;
-  return fl_blocks_deal(&f->blocks, place, (int64_t)cost, peer->lanes, block);
+  uint64_t most = room_of(f, peer);
+  if (most == 0) return FEDLANE_OK;
+  return fl_blocks_deal(&f->blocks, place, (int64_t)cost, peer->lanes, most, block);
 }
 
 /* Asks for the sum of what the peer has trained, as soon as there is memory for it. */
 static void collect(fl_fleet *f, fl_peer *peer) {
   const fl_fleet_about *a = &f->about;
   int64_t vector = (int64_t)(a->elements * (f->job->who ? sizeof(float) : 2 * sizeof(int64_t)));
-  int64_t bytes = vector * (int64_t)a->updates;
-  for (int i = 0; i < f->blocks.n_block && a->own > 0; i++) {
-    const fl_block *b = &f->blocks.block[i];
-    if (b->peer == fl_peer_place(f, peer) && b->state == FL_BLOCK_TRAINED)
-      bytes += (int64_t)(b->count * a->own * a->elements * sizeof(float));
-  }
+  int64_t bytes =
+      vector * (int64_t)a->updates + peer->kept * (int64_t)(a->elements * sizeof(float));
   if (f->staged > 0 && f->staged + bytes > f->limits.memory) return;
   f->staged += bytes;
   peer->reserved = bytes;
   peer->moved = fl_fleet_now();
-  fl_pile_open(&peer->pile, ++f->next_upload, a->elements);
+  fl_pile_open(&peer->pile, ++f->next_upload, a->elements,
+               (uint32_t)(FL_STREAM_LEVELS * a->updates) + (uint32_t)peer->kept);
   fl_message m = {.kind = FL_MESSAGE_collect,
                   .collect = {peer->session, f->job->work.round, peer->pile.upload}};
   fl_fleet_say(f, peer, &m, NULL);
@@ -93,9 +106,9 @@ static fl_status copy(const fl_bytes *from, void *out) {
   return FEDLANE_OK;
 }
 
-static fl_status keep_report(fl_block *block, const fl_trained *t) {
+static fl_status keep_report(const fl_fleet *f, fl_block *block, const fl_trained *t) {
   fl_report *r = &block->report;
-  r->first = block->first;
+  r->first = f->job->first + block->first;
   r->count = block->count;
   FL_TRY(copy(&t->loss, &r->loss));
   FL_TRY(copy(&t->hit, &r->hit));
@@ -106,7 +119,8 @@ void fl_peer_trained(fl_fleet *f, fl_peer *peer, const fl_trained *t) {
   double now = fl_fleet_now();
   fl_block *block = NULL;
   if (f->job && t->round == f->job->work.round)
-    block = fl_blocks_of(&f->blocks, t->block, fl_peer_place(f, peer), FL_BLOCK_OUT);
+    block = fl_blocks_of(&f->blocks, (uint32_t)t->block - f->first_block, fl_peer_place(f, peer),
+                         FL_BLOCK_OUT);
   if (!block) {
     fl_fleet_count(f, FL_CAUSE_stale);
     return;
@@ -122,7 +136,7 @@ void fl_peer_trained(fl_fleet *f, fl_peer *peer, const fl_trained *t) {
   peer->trained++;
   peer->out_cost -= block->cost;
   block->state = FL_BLOCK_TRAINED;
-  fl_status status = keep_report(block, t);
+  fl_status status = keep_report(f, block, t);
   if (status != FEDLANE_OK) f->failed = status;
   fl_peer_assign(f, peer);
 }
@@ -150,7 +164,7 @@ void fl_peer_revoke(fl_fleet *f, fl_peer *peer, bool forever) {
   }
   peer->unit = -1;
   peer->out = peer->trained = 0;
-  peer->out_cost = 0;
+  peer->out_cost = peer->kept = 0;
   fl_peer_unpile(f, peer);
   f->restless = true;
   if (!peer->session) return;

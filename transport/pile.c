@@ -3,10 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-void fl_pile_open(fl_pile *p, uint64_t upload, uint64_t elements) {
+void fl_pile_open(fl_pile *p, uint64_t upload, uint64_t elements, uint32_t most) {
   memset(p, 0, sizeof *p);
   p->upload = upload;
   p->elements = elements;
+  p->most = most;
 }
 
 void fl_pile_close(fl_pile *p) {
@@ -39,14 +40,16 @@ fl_status fl_pile_begin(fl_pile *p, const fl_update *about, fl_cause *cause) {
   return keep(&p->about.streams, &p->streams);
 }
 
-/* The place of a stream, made when it is new. */
+/* The place of a stream, made when it is new; NULL: there are too many. */
 static fl_status stream_of(fl_pile *p, const fl_chunk *about, uint64_t chunks,
                            fl_pile_stream **out) {
+  *out = NULL;
   for (int i = p->n_stream - 1; i >= 0; i--)
     if (p->stream[i].stream == about->stream) {
       *out = &p->stream[i];
       return FEDLANE_OK;
     }
+  if ((uint32_t)p->n_stream == p->most) return FEDLANE_OK;
   if (p->n_stream == p->room_stream) {
     int room = p->room_stream ? 2 * p->room_stream : 8;
     fl_pile_stream *larger = realloc(p->stream, (size_t)room * sizeof *larger);
@@ -69,7 +72,7 @@ static fl_status keep_stretch(fl_pile *p, const fl_chunk *about, fl_blob **body)
     p->stretch = larger;
     p->room = room;
   }
-  p->bytes += (int64_t)fl_blob_size(*body);
+  p->bytes += (int64_t)(fl_blob_size(*body));
   p->stretch[p->n_stretch++] = (fl_stretch){*about, *body};
   *body = NULL;
   return FEDLANE_OK;
@@ -78,15 +81,16 @@ static fl_status keep_stretch(fl_pile *p, const fl_chunk *about, fl_blob **body)
 fl_status fl_pile_add(fl_pile *p, const fl_chunk *about, fl_blob **body, fl_cause *cause) {
   uint64_t each = fl_payload_elements((fl_payload)about->payload, FL_CHUNK_BYTES);
   uint64_t which = about->offset / each, left = p->elements - about->offset;
+  uint64_t chunks = (p->elements + each - 1) / each;
   if (about->offset >= p->elements || about->offset % each != 0 ||
       about->count != (left < each ? left : each)) {
     *cause = FL_CAUSE_shape;
     return FEDLANE_OK;
   }
   fl_pile_stream *stream = NULL;
-  FL_TRY(stream_of(p, about, (p->elements + each - 1) / each, &stream));
+  FL_TRY(stream_of(p, about, chunks, &stream));
   uint8_t bit = (uint8_t)(1u << (which % 8));
-  if (stream->payload != about->payload)
+  if (!stream || stream->payload != about->payload)
     *cause = FL_CAUSE_shape;
   else if (stream->have[which / 8] & bit)
     *cause = FL_CAUSE_twice;
@@ -95,27 +99,36 @@ fl_status fl_pile_add(fl_pile *p, const fl_chunk *about, fl_blob **body, fl_caus
   if (*cause != FL_CAUSE_none) return FEDLANE_OK;
   FL_TRY(keep_stretch(p, about, body));
   stream->have[which / 8] |= bit;
-  stream->n++;
+  if (++stream->n == chunks) p->n_full++;
   return FEDLANE_OK;
 }
 
-static const fl_pile_stream *find(const fl_pile *p, uint64_t stream) {
-  for (int i = 0; i < p->n_stream; i++)
-    if (p->stream[i].stream == stream) return &p->stream[i];
-  return NULL;
+static int by_number(const void *a, const void *b) {
+  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+  return (x > y) - (x < y);
 }
 
-bool fl_pile_complete(const fl_pile *p, fl_cause *cause) {
-  int listed = (int)(p->about.streams.n / sizeof(uint32_t));
-  if (!p->begun || p->n_stream < listed) return false;
-  for (int i = 0; i < listed; i++) {
-    const fl_pile_stream *s = find(p, p->streams[i]);
-    if (!s) break;
-    uint64_t each = fl_payload_elements((fl_payload)s->payload, FL_CHUNK_BYTES);
-    if (s->n < (p->elements + each - 1) / each) return false;
-    if (i == listed - 1 && p->n_stream == listed) return true;
-  }
-  if (listed == 0 && p->n_stream == 0) return true;
-  *cause = FL_CAUSE_shape;
-  return false;
+/* Whether the streams that are there are those that are listed, of which there are as many. */
+static fl_status same_streams(const fl_pile *p, bool *same) {
+  size_t n = (size_t)p->n_stream, size = n * sizeof(uint32_t);
+  uint32_t *there = malloc(2 * size + 1), *listed = there + n;
+  if (!there) return fl_fail(FEDLANE_MEMORY, "no memory for an upload");
+  for (size_t i = 0; i < n; i++) there[i] = (uint32_t)p->stream[i].stream;
+  if (n) memcpy(listed, p->streams, size);
+  qsort(there, n, sizeof *there, by_number);
+  qsort(listed, n, sizeof *listed, by_number);
+  *same = memcmp(there, listed, size) == 0;
+  free(there);
+  return FEDLANE_OK;
+}
+
+fl_status fl_pile_complete(const fl_pile *p, bool *complete, fl_cause *cause) {
+  size_t listed = p->about.streams.n / sizeof(uint32_t);
+  bool same = false;
+  *complete = false;
+  if (!p->begun || (size_t)p->n_full < listed) return FEDLANE_OK;
+  if ((size_t)p->n_stream == listed) FL_TRY(same_streams(p, &same));
+  *complete = same;
+  if (!same) *cause = FL_CAUSE_shape;
+  return FEDLANE_OK;
 }

@@ -14,7 +14,7 @@
 
 enum {
   QUEUE = 1000,  /* messages waiting for a peer, unless told otherwise */
-  QUEUE_IN = 64, /* messages waiting from a peer: they may be of FL_FRAME_BYTES */
+  QUEUE_IN = 64, /* messages waiting from a peer, or in a pipeline: they may be of FL_FRAME_BYTES */
   HANDSHAKE_MS = 5000,
   CONNECT_MS = 10000,
   RECONNECT_MS = 100,
@@ -79,7 +79,7 @@ static fl_status open_socket(fl_port *port, int type, void **out) {
     int option, value;
   } options[] = {
       {ZMQ_LINGER, 0},
-      {ZMQ_SNDHWM, port->queue},
+      {ZMQ_SNDHWM, type == ZMQ_PUSH && port->queue > QUEUE_IN ? QUEUE_IN : port->queue},
       {ZMQ_RCVHWM, port->queue < QUEUE_IN ? port->queue : QUEUE_IN},
       {ZMQ_IPV6, 1},
       {ZMQ_TCP_KEEPALIVE, 1},

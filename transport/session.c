@@ -1,5 +1,6 @@
 #include "session.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -20,12 +21,13 @@ struct fl_session {
   fl_event event[EVENTS]; /* that wait, the first to come at `first` */
   int first, n_event;
   int64_t up, down;
-  /* The vector that is being fetched. */
-  float *into;
-  uint64_t round, vector;
-  uint64_t asked, got; /* chunks */
-  uint8_t *have;       /* [chunks] */
-  bool over;           /* its round is */
+  double spoken; /* when it last said something */
+  /* The vectors that are being fetched. */
+  float *const *into;
+  uint64_t round, vector, n, chunks; /* the first, and how many; chunks of each */
+  uint64_t asked, got;               /* chunks of all of them */
+  uint8_t *have;                     /* [n * chunks] */
+  bool over;                         /* their round is */
 };
 
 static double now(void) {
@@ -85,6 +87,7 @@ static fl_sent post(fl_session *s, bool pipeline, double seconds, const fl_messa
   if (head && fl_wire_write(m, room > sizeof small ? room : sizeof small, head, &n) == FEDLANE_OK) {
     sent = fl_port_send(s->port, NULL, pipeline, seconds, head, n, body);
     if (sent == FL_SENT) s->up += (int64_t)(n + size);
+    s->spoken = now();
   } else {
     fl_blob_close(&body);
   }
@@ -97,6 +100,18 @@ fl_status fl_session_say(fl_session *s, fl_message *m) {
   m->ready.session = s->number;
   if (post(s, false, 1, m, NULL) != FL_SENT) s->lost = true;
   return FEDLANE_OK;
+}
+
+/* Work of a round that is taken back need not be begun. */
+static void forget_work(fl_session *s, uint64_t round) {
+  int kept = 0;
+  for (int i = 0; i < s->n_event; i++) {
+    fl_event one = s->event[(s->first + i) % EVENTS];
+    bool over = (one.kind == FL_EVENT_WORK && one.work.round == round) ||
+                (one.kind == FL_EVENT_COLLECT && one.collect.round == round);
+    if (!over) s->event[(s->first + kept++) % EVENTS] = one;
+  }
+  s->n_event = kept;
 }
 
 static void add_event(fl_session *s, const fl_event *event) {
@@ -126,11 +141,14 @@ static fl_status take_welcome(fl_session *s, const fl_welcome *w) {
   FL_TRY(keep_text(s, 2, &s->welcome.layout));
   FL_TRY(keep_text(s, 3, &s->welcome.pipeline));
   if (w->pipeline.n > 0) FL_TRY(fl_port_join_pipeline(s->port, s->text[3]));
+  s->n_event = 0; /* those of an earlier session */
   s->joined = true;
+  s->lost = false;
   return FEDLANE_OK;
 }
 
 static void take_bye(fl_session *s, const fl_bye *bye) {
+  if (bye->session && bye->session != s->number) return;
   size_t n = bye->why.n < sizeof s->why ? bye->why.n : sizeof s->why - 1;
   memcpy(s->why, bye->why.at, n);
   s->why[n] = '\0';
@@ -139,18 +157,22 @@ static void take_bye(fl_session *s, const fl_bye *bye) {
   if (bye->code == FL_BYE_REJOIN) s->lost = true;
 }
 
-/* A chunk of the vector that is being fetched; others are of no use any more. */
+/* A chunk of the vectors that are being fetched; others are of no use any more. One that has come
+ * to harm is not sent again in this session. */
 static void take_chunk(fl_session *s, const fl_chunk *c, const fl_blob *body) {
-  uint64_t each = FL_CHUNK_BYTES / sizeof(float), i = c->offset / each;
-  uint64_t left = s->welcome.elements - c->offset;
-  if (!s->into || c->round != s->round || c->stream != s->vector || c->upload != 0 ||
-      c->payload != FL_PAYLOAD_F32 || c->offset % each != 0 || c->offset >= s->welcome.elements ||
-      c->count != (left < each ? left : each) || s->have[i])
+  uint64_t each = FL_CHUNK_BYTES / sizeof(float), left = s->welcome.elements - c->offset;
+  if (!s->into || c->round != s->round || c->stream < s->vector || c->stream - s->vector >= s->n ||
+      c->upload != 0 || c->payload != FL_PAYLOAD_F32 || c->offset % each != 0 ||
+      c->offset >= s->welcome.elements || c->count != (left < each ? left : each))
     return;
-  if (fl_digest(fl_blob_at(body), fl_blob_size(body)) != c->body) return;
-  if (fl_payload_read(FL_PAYLOAD_F32, c->count, fl_blob_at(body), fl_blob_size(body),
-                      s->into + c->offset) != FEDLANE_OK)
+  uint64_t vector = c->stream - s->vector, i = vector * s->chunks + c->offset / each;
+  if (s->have[i]) return;
+  if (fl_digest(fl_blob_at(body), fl_blob_size(body)) != c->body ||
+      fl_payload_read(FL_PAYLOAD_F32, c->count, fl_blob_at(body), fl_blob_size(body),
+                      s->into[vector] + c->offset) != FEDLANE_OK) {
+    s->lost = true;
     return;
+  }
   s->have[i] = 1;
   s->got++;
 }
@@ -170,6 +192,7 @@ static fl_status hear(fl_session *s, const fl_message *m, const fl_blob *body) {
       break;
     case FL_MESSAGE_cancel:
       s->over = s->over || m->cancel.round == s->round;
+      forget_work(s, m->cancel.round);
       add_event(s, &(fl_event){FL_EVENT_CANCEL, .cancel = m->cancel});
       break;
     case FL_MESSAGE_chunk:
@@ -190,6 +213,16 @@ static fl_status hear(fl_session *s, const fl_message *m, const fl_blob *body) {
 
 static bool stopped(const fl_session *s) { return s->options.stop && *s->options.stop; }
 
+/* Breaks a long silence: a coordinator that has begun anew answers that it knows no such session.
+ */
+static fl_status remind(fl_session *s) {
+  double t = now(), silence = t - s->heard, some = s->patience / 4;
+  fl_message pong = {.kind = FL_MESSAGE_pong};
+  if (silence / 4 > some) some = fmin(silence / 4, 3 * s->patience);
+  if (silence < some || t - s->spoken < some) return FEDLANE_OK;
+  return fl_session_say(s, &pong);
+}
+
 /* Reads all that is there, waiting at most so long for the first. */
 static fl_status look(fl_session *s, double seconds) {
   bool any = true;
@@ -209,8 +242,7 @@ static fl_status look(fl_session *s, double seconds) {
   }
   if (stopped(s)) return FEDLANE_STOPPED;
   if (s->refused) return fl_fail(FEDLANE_USAGE, "the coordinator refuses: %s", s->why);
-  if (s->joined && now() - s->heard > 2 * s->patience) s->lost = true;
-  return FEDLANE_OK;
+  return s->joined ? remind(s) : FEDLANE_OK;
 }
 
 fl_status fl_session_join(fl_session *s, double seconds, const fl_welcome **welcome) {
@@ -224,14 +256,12 @@ fl_status fl_session_join(fl_session *s, double seconds, const fl_welcome **welc
                             .program = {program, sizeof program - 1}}};
   double begun = now();
   s->joined = s->lost = s->done = false;
-  s->n_event = 0;
   while (!s->joined) {
     if (seconds > 0 && now() - begun > seconds)
       return fl_fail(FEDLANE_IO, "no coordinator has answered within %g seconds", seconds);
     post(s, false, 0.5, &m, NULL);
     for (double said = now(); !s->joined && !s->done && now() - said < 1;) FL_TRY(look(s, 0.2));
     if (s->done) break;
-    m.hello.session = 0;
   }
   s->heard = now();
   *welcome = s->joined ? &s->welcome : NULL;
@@ -263,15 +293,18 @@ fl_status fl_session_next(fl_session *s, double seconds, fl_event *out) {
   return FEDLANE_OK;
 }
 
-/* Asks for the next chunks, a few ahead of those that are in. */
-static fl_status ask(fl_session *s, uint64_t chunks) {
-  while (s->asked < chunks && s->asked < s->got + FL_WINDOW) {
-    uint64_t room = s->got + FL_WINDOW - s->asked, left = chunks - s->asked;
+/* Asks for the next chunks, a few ahead of those that are in; a message asks for those of one
+ * vector. */
+static fl_status ask(fl_session *s) {
+  uint64_t all = s->n * s->chunks;
+  while (s->asked < all && s->asked < s->got + FL_WINDOW) {
+    uint64_t room = s->got + FL_WINDOW - s->asked, from = s->asked % s->chunks;
+    uint64_t left = s->chunks - from;
     if (room < left && room < FL_WINDOW / 2) break;
     fl_message m = {.kind = FL_MESSAGE_fetch,
                     .fetch = {.round = s->round,
-                              .vector = s->vector,
-                              .from = s->asked,
+                              .vector = s->vector + s->asked / s->chunks,
+                              .from = from,
                               .count = room < left ? room : left}};
     s->asked += m.fetch.count;
     FL_TRY(fl_session_say(s, &m));
@@ -280,26 +313,32 @@ static fl_status ask(fl_session *s, uint64_t chunks) {
 }
 
 fl_status fl_session_fetch(fl_session *s, uint64_t round, uint64_t vector, float *out, bool *got) {
+  return fl_session_fetch_all(s, round, vector, 1, &out, got);
+}
+
+fl_status fl_session_fetch_all(fl_session *s, uint64_t round, uint64_t vector, uint64_t n,
+                               float *const *out, bool *got) {
   uint64_t each = FL_CHUNK_BYTES / sizeof(float);
-  uint64_t chunks = (s->welcome.elements + each - 1) / each;
   fl_status status = FEDLANE_OK;
   *got = false;
+  s->chunks = (s->welcome.elements + each - 1) / each;
   free(s->have);
-  s->have = calloc(1, (size_t)chunks);
+  s->have = calloc((size_t)n, (size_t)s->chunks);
   if (!s->have)
     return fl_fail(FEDLANE_MEMORY, "no memory for a model of %llu chunks",
-                   (unsigned long long)chunks);
+                   (unsigned long long)s->chunks);
   s->into = out;
   s->round = round;
   s->vector = vector;
+  s->n = n;
   s->asked = s->got = 0;
   s->over = false;
-  while (s->got < chunks && !s->over && !s->lost && !s->done) {
-    FL_GO(ask(s, chunks));
+  while (s->got < n * s->chunks && !s->over && !s->lost && !s->done) {
+    FL_GO(ask(s));
     FL_GO(look(s, 0.2));
     if (s->n_event >= EVENTS / 2) s->lost = true;
   }
-  *got = s->got == chunks;
+  *got = s->got == n * s->chunks;
 done:
   s->into = NULL;
   return status;
@@ -349,13 +388,13 @@ fl_status fl_session_stream(fl_session *s, const fl_update *about, uint64_t stre
     fl_blob *body = NULL, *again = NULL;
     FL_TRY(make_body(&m.chunk, x, &body));
     m.chunk.body = fl_digest(fl_blob_at(body), fl_blob_size(body));
-    for (double begun = now();;) {
+    for (;;) {
       fl_status status = fl_blob_share(body, &again);
       if (status == FEDLANE_OK && post(s, pipeline, 0.2, &m, again) == FL_SENT) break;
       if (status == FEDLANE_OK) status = look(s, 0);
       if (status != FEDLANE_OK) fl_blob_close(&body);
       FL_TRY(status);
-      *sent = !s->lost && !s->done && now() - begun < 2 * s->patience;
+      *sent = !s->lost && !s->done && !s->over;
       if (!*sent) break;
     }
     fl_blob_close(&body);

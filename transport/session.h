@@ -15,7 +15,7 @@ typedef struct fl_session_options {
   const char *name;  /* what the coordinator's log calls it; at most 64 bytes */
   uint64_t examples; /* of a client */
   fl_security security;
-  double patience;                   /* seconds of silence after which it joins anew; 0: 10 */
+  double patience; /* seconds of silence after which the connection is made anew; 0: 10 */
   const volatile sig_atomic_t *stop; /* becomes other than 0: give up; NULL: never */
 } fl_session_options;
 
@@ -37,7 +37,7 @@ typedef enum fl_event_kind {
   FL_EVENT_RECEIVED, /* .received */
   FL_EVENT_CANCEL,   /* .cancel */
   FL_EVENT_DONE,     /* the run is complete */
-  FL_EVENT_LOST,     /* the coordinator does not know this session any more, or is silent: join */
+  FL_EVENT_LOST,     /* the coordinator does not know this session any more: join */
 } fl_event_kind;
 
 typedef struct fl_event {
@@ -58,6 +58,9 @@ fl_status fl_session_next(fl_session *session, double seconds, fl_event *out);
  * fl_session_next. *got is false when the round or the session is over. Errors: as above. */
 fl_status fl_session_fetch(fl_session *session, uint64_t round, uint64_t vector, float *out,
                            bool *got);
+/* The same for n vectors that follow each other, out[i] [elements] each. */
+fl_status fl_session_fetch_all(fl_session *session, uint64_t round, uint64_t vector, uint64_t n,
+                               float *const *out, bool *got);
 /* Sends a message: its session number is filled in. */
 fl_status fl_session_say(fl_session *session, fl_message *message);
 /* Begins an upload by its `update`. */

@@ -196,6 +196,7 @@ typedef struct fl_bye {
 
 /* Upwards a stream is what: FL_STREAM_SUM + 64 * update + level of the sums; FL_STREAM_UPDATE +
  * update of a client's own update; FL_STREAM_OWN + unit * own + i of vectors that clients keep. */
+enum { FL_STREAM_LEVELS = 64 }; /* streams of an update's sums */
 enum { FL_STREAM_SUM = 0, FL_STREAM_UPDATE = 1 << 10, FL_STREAM_OWN = 1 << 11 };
 
 typedef struct fl_message {

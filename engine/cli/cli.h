@@ -14,8 +14,9 @@ typedef struct fl_command {
   int (*run)(int argc, char **argv);
 } fl_command;
 
-extern const fl_command fl_command_run, fl_command_serve, fl_command_work, fl_command_join,
-    fl_command_keygen, fl_command_list, fl_command_show, fl_command_data, fl_command_bench;
+extern const fl_command fl_command_run, fl_command_serve, fl_command_work, fl_command_relay,
+    fl_command_join, fl_command_keygen, fl_command_list, fl_command_show, fl_command_data,
+    fl_command_bench;
 
 /* run.c: what `run` and `serve` have in common. Returns the exit status. */
 int fl_cli_train(const fl_command *command, int argc, char **argv);

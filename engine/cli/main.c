@@ -11,8 +11,8 @@
 #include "record.h"
 
 static const fl_command *const commands[] = {
-    &fl_command_run,  &fl_command_serve, &fl_command_work, &fl_command_join,  &fl_command_keygen,
-    &fl_command_list, &fl_command_show,  &fl_command_data, &fl_command_bench,
+    &fl_command_run,    &fl_command_serve, &fl_command_work, &fl_command_relay, &fl_command_join,
+    &fl_command_keygen, &fl_command_list,  &fl_command_show, &fl_command_data,  &fl_command_bench,
 };
 
 static void print_help(void) {

@@ -124,17 +124,16 @@ static int train(fedlane_run *run, const options *o) {
   return FL_EXIT_DONE;
 }
 
-/* Listens, and waits until peers are there. Returns an exit status. */
+/* Waits until peers are there. Returns an exit status. */
 static int gather_fleet(fedlane_run *run, const options *o) {
   bool real = run->config->fleet.clients == FL_CLIENTS_REAL;
-  fl_status status = fl_serving_open(run);
-  if (status == FEDLANE_OK && !o->quiet) {
+  if (!o->quiet) {
     printf("listening on %s; waiting for %lld peers: fedlane %s %s\n",
            fl_serving_address(run->fleet), (long long)run->config->fleet.peers,
            real ? "join" : "work", fl_serving_address(run->fleet));
     fflush(stdout);
   }
-  if (status == FEDLANE_OK) status = fl_serving_wait(run);
+  fl_status status = fl_serving_wait(run);
   if (status == FEDLANE_STOPPED) return FL_EXIT_STOPPED;
   return status == FEDLANE_OK ? FL_EXIT_DONE : fl_cli_failure(status);
 }
@@ -146,7 +145,8 @@ int fl_cli_train(const fl_command *command, int argc, char **argv) {
     return fl_cli_failure(fl_fail(FEDLANE_MEMORY, "there is no memory for the arguments"));
   int code = read_options(command, argc, argv, &o);
   if (code == FL_EXIT_DONE) {
-    int flags = (o.resume ? FEDLANE_RESUME : 0) | (o.dry_run ? FL_OPEN_DRY : 0);
+    int flags = (o.resume ? FEDLANE_RESUME : 0) | (o.dry_run ? FL_OPEN_DRY : 0) |
+                (command == &fl_command_serve ? FL_OPEN_SERVE : 0);
     fl_progress reading;
     fl_progress_open(&reading, stdout, "");
     if (!o.quiet) fl_dataset_watch(fl_progress_reading, &reading);

@@ -75,7 +75,8 @@ static fl_cause check_sum(const fedlane_run *run, const fl_upload *upload, int64
   if (upload->about.weight != (uint64_t)weight) return FL_CAUSE_shape;
   for (int i = 0; i < upload->n_stretch; i++) {
     const fl_chunk *c = &upload->stretch[i].about;
-    bool sum = c->stream < 64 * updates && c->stream % 64 < FL_MIX_LEVELS;
+    bool sum =
+        c->stream < FL_STREAM_LEVELS * updates && c->stream % FL_STREAM_LEVELS < FL_MIX_LEVELS;
     bool kept = c->stream >= FL_STREAM_OWN && c->stream < FL_STREAM_OWN + own;
     if (!(sum && c->payload == FL_PAYLOAD_SUM) && !(kept && c->payload == FL_PAYLOAD_F32))
       return FL_CAUSE_shape;
@@ -104,32 +105,43 @@ static void keep_report(fedlane_run *run, const fl_report *r) {
   }
 }
 
-/* The sum of a worker. Sums are exact, so whether all of one are small enough can be seen as they
- * are added: a worker whose sums are not is no worker of ours, and what it did so far in this round
- * cannot be told from the others'. */
+/* Whether the numbers of a stretch can be what they are said to be. */
+static fl_cause check_numbers(fedlane_run *run, const fl_stretch *s, int64_t weight) {
+  size_t n = (size_t)s->about.count;
+  const char *at = fl_blob_at(s->body);
+  if (s->about.payload == FL_PAYLOAD_SUM) {
+    const fl_mix *mix = &run->station[0].mix[s->about.stream / FL_STREAM_LEVELS];
+    bool fits = fl_mix_fits(mix, (int64_t)n, sums_of(run->fleet, s->body), weight);
+    return fits ? FL_CAUSE_none : FL_CAUSE_oversized;
+  }
+  for (size_t i = 0; i < n; i++) {
+    float x;
+    memcpy(&x, at + i * sizeof x, sizeof x);
+    if (!isfinite(x)) return FL_CAUSE_nonfinite;
+  }
+  return FL_CAUSE_none;
+}
+
+static fl_status add_stretch(fedlane_run *run, const fl_stretch *s) {
+  const fl_chunk *c = &s->about;
+  if (c->payload == FL_PAYLOAD_SUM)
+    return fl_mix_add_level(&run->station[0].mix[c->stream / FL_STREAM_LEVELS],
+                            (int)(c->stream % FL_STREAM_LEVELS), (int64_t)c->offset,
+                            (int64_t)c->count, sums_of(run->fleet, s->body));
+  keep_own(run, c, s->body);
+  return FEDLANE_OK;
+}
+
+/* The sum of a worker: all of it is looked at before any of it is added. */
 static fl_status take(void *of, const fl_upload *upload, fl_cause *cause) {
   fedlane_run *run = of;
   int64_t weight = 0;
-  bool fits = true;
   for (int i = 0; i < upload->n_report; i++) weight += weight_of(run, &upload->report[i]);
   *cause = check_sum(run, upload, weight);
-  for (int pass = 0; pass < 2 && *cause == FL_CAUSE_none; pass++)
-    for (int i = 0; i < upload->n_stretch && fits; i++) {
-      const fl_stretch *s = &upload->stretch[i];
-      if (s->about.payload != FL_PAYLOAD_SUM) {
-        if (pass == 1) keep_own(run, &s->about, s->body);
-        continue;
-      }
-      fl_mix *mix = &run->station[0].mix[s->about.stream / 64];
-      const int64_t *sum = sums_of(run->fleet, s->body);
-      if (pass == 0)
-        fits = fl_mix_fits(mix, (int64_t)s->about.count, sum, weight);
-      else
-        FL_TRY(fl_mix_add_level(mix, (int)(s->about.stream % 64), (int64_t)s->about.offset,
-                                (int64_t)s->about.count, sum));
-    }
-  if (!fits) *cause = FL_CAUSE_shape;
+  for (int i = 0; i < upload->n_stretch && *cause == FL_CAUSE_none; i++)
+    *cause = check_numbers(run, &upload->stretch[i], weight);
   if (*cause != FL_CAUSE_none) return FEDLANE_OK;
+  for (int i = 0; i < upload->n_stretch; i++) FL_TRY(add_stretch(run, &upload->stretch[i]));
   for (int u = 0; u < run->algorithm->n_update; u++) fl_mix_weigh(&run->station[0].mix[u], weight);
   for (int i = 0; i < upload->n_report; i++) keep_report(run, &upload->report[i]);
   return FEDLANE_OK;
@@ -200,6 +212,8 @@ void fl_serving_close(fedlane_run *run, bool done) {
 const char *fl_serving_address(const fl_serving *s) { return fl_fleet_address(s->fleet); }
 
 fl_status fl_serving_wait(fedlane_run *run) {
+  bool complete = run->round >= run->config->train.rounds;
+  if (complete) return fl_fleet_answer(run->fleet->fleet, 3, &run->stop);
   return fl_fleet_wait(run->fleet->fleet, (int)run->config->fleet.peers, &run->stop);
 }
 

@@ -14,7 +14,8 @@ fl_status fl_serving_open(fedlane_run *run);
 void fl_serving_close(fedlane_run *run, bool done);
 /* The address that peers connect to. */
 const char *fl_serving_address(const fl_serving *serving);
-/* Answers peers until as many take work as fleet.peers asks for. Errors: STOPPED. */
+/* Answers peers until as many take work as fleet.peers asks for; when no round is left, for the few
+ * seconds in which they come back to hear so. Errors: STOPPED. */
 fl_status fl_serving_wait(fedlane_run *run);
 /* Draws the cohort of the round after those done: of the population, or of the real clients that
  * take work, for which it waits. Errors: STOPPED. */

@@ -135,17 +135,19 @@ static fl_status begin_round(worker *k, uint64_t round, bool *got) {
 /* Brings what the clients of a block keep up to date. */
 static fl_status fetch_own(worker *k, const fl_work *w, bool *got) {
   fedlane_run *run = k->run;
-  uint64_t own = (uint64_t)run->algorithm->n_client_slot;
+  uint64_t own = (uint64_t)run->algorithm->n_client_slot, n = own * w->count;
   uint64_t model = (uint64_t)run->algorithm->n_broadcast + 1;
-  for (uint64_t u = w->first; own > 0 && u < w->first + w->count && *got; u++) {
-    uint32_t client = run->cohort.order[u].client;
-    float *at = run->store.at + client * run->store.floats;
-    for (uint64_t i = 0; i < own && *got; i++)
-      FL_TRY(fl_session_fetch(k->session, w->round, model + u * own + i,
-                              at + (int64_t)i * run->server.P, got));
+  if (n == 0) return FEDLANE_OK;
+  float **at = malloc((size_t)n * sizeof *at);
+  if (!at) return fl_fail(FEDLANE_MEMORY, "no memory for a block of clients");
+  for (uint64_t i = 0; i < n; i++) {
+    uint32_t client = run->cohort.order[w->first + i / own].client;
+    at[i] = run->store.at + client * run->store.floats + (int64_t)(i % own) * run->server.P;
     run->store.touched[client] = true;
   }
-  return FEDLANE_OK;
+  fl_status status = fl_session_fetch_all(k->session, w->round, model + w->first * own, n, at, got);
+  free(at);
+  return status;
 }
 
 static fl_status report(worker *k, const fl_work *w) {
@@ -314,6 +316,7 @@ fl_status fl_worker_run(const fl_work_options *options) {
   bool done = false;
   fl_status status;
   FL_GO(fl_session_open(options->address, &session, &k.session));
+  say(&k, "looking for ", options->address);
   FL_GO(join(&k, &done));
   while (!done) {
     fl_event event;
