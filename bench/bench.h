@@ -39,6 +39,10 @@ fl_status fl_bench_ops(const fl_bench_options *options);
 fl_status fl_bench_decode(const fl_bench_options *options);
 /* Numbers as bytes and back, digests and frames: GB/s, beside memcpy. */
 fl_status fl_bench_wire(const fl_bench_options *options);
+/* A part of it: chunks through the pipeline of a port, beside a bare ZeroMQ pipeline. Adds rows to
+ * a JSON array. */
+struct json_t;
+fl_status fl_bench_pipeline(struct json_t *rows);
 /* A workload as files for other systems: data, first weights, the clients and rows of each round.
  */
 fl_status fl_bench_export(const fl_bench_options *options);

@@ -98,10 +98,11 @@ static fl_status time_frames(double *writes, double *reads) {
   return FEDLANE_OK;
 }
 
-static fl_status store(const char *path, json_t *rows, double writes, double reads) {
-  json_t *out =
-      json_pack("{s:s, s:i, s:f, s:f, s:O}", "version", fedlane_version(), "floats", FLOATS,
-                "frame_write_seconds", writes, "frame_read_seconds", reads, "payloads", rows);
+static fl_status store(const char *path, json_t *rows, json_t *pipeline, double writes,
+                       double reads) {
+  json_t *out = json_pack("{s:s, s:i, s:f, s:f, s:O, s:O}", "version", fedlane_version(), "floats",
+                          FLOATS, "frame_write_seconds", writes, "frame_read_seconds", reads,
+                          "payloads", rows, "pipeline", pipeline);
   const bool good = out && json_dump_file(out, path, JSON_INDENT(2)) == 0;
   json_decref(out);
   return good ? FEDLANE_OK : fl_fail(FEDLANE_IO, "%s: the figures cannot be written", path);
@@ -111,12 +112,12 @@ fl_status fl_bench_wire(const fl_bench_options *o) {
   const size_t chunks = FLOATS * 8 / FL_CHUNK_BYTES + 1;
   double writes, reads;
   fl_status status;
-  json_t *rows = json_array();
+  json_t *rows = json_array(), *pipeline = json_array();
   wire_rig r = {.x = malloc(FLOATS * sizeof(float)),
                 .y = malloc(FLOATS * sizeof(float)),
                 .bytes = malloc(chunks * FL_CHUNK_BYTES),
                 .size = calloc(chunks, sizeof *r.size)};
-  if (!r.x || !r.y || !r.bytes || !r.size || !rows) {
+  if (!r.x || !r.y || !r.bytes || !r.size || !rows || !pipeline) {
     status = fl_fail(FEDLANE_MEMORY, "no memory for the bench");
     goto done;
   }
@@ -130,12 +131,14 @@ fl_status fl_bench_wire(const fl_bench_options *o) {
   FL_GO(time_payloads(&r, rows));
   FL_GO(time_frames(&writes, &reads));
   printf("first frames of a chunk: %.0f ns to write, %.0f ns to read\n", 1e9 * writes, 1e9 * reads);
-  if (o->json) FL_GO(store(o->json, rows, writes, reads));
+  FL_GO(fl_bench_pipeline(pipeline));
+  if (o->json) FL_GO(store(o->json, rows, pipeline, writes, reads));
 done:
   free(r.x);
   free(r.y);
   free(r.bytes);
   free(r.size);
   json_decref(rows);
+  json_decref(pipeline);
   return status;
 }

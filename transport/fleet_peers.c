@@ -115,6 +115,8 @@ static fl_peer *new_peer(fl_fleet *f, const fl_letter *letter, const fl_hello *h
   peer->session = new_session(f, peer);
   memcpy(peer->key, letter->key, sizeof peer->key);
   memcpy(peer->name, hello->name.at, hello->name.n);
+  /* Peers that came together are not pinged together. */
+  peer->pinged = peer->heard - f->patience / 256 * (double)(fl_peer_place(f, peer) % 64);
   f->n_held++;
   return peer;
 }

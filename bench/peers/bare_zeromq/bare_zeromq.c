@@ -1,10 +1,10 @@
-/* A bare ZeroMQ pipeline over loopback tcp: PUSH in one thread, PULL in another, nothing read,
- * nothing checked.
+/* A bare ZeroMQ pipeline over loopback tcp: PUSH in one thread, PULL in another, each with a
+ * context of its own, as two processes have. Nothing is read, nothing checked.
  *
  *   bare_zeromq COUNT BYTES
  *
- * sends COUNT messages of 64 and BYTES bytes, and prints the seconds from the first that arrived to
- * the last. The second frame is sent by reference. */
+ * sends COUNT messages of 128 and BYTES bytes, and prints the seconds from the first that arrived
+ * to the last. The second frame is sent by reference. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 #include <time.h>
 #include <zmq.h>
 
-enum { HEAD = 64, QUEUE = 64 };
+enum { HEAD = 128, QUEUE_OUT = 1000, QUEUE_IN = 64 }; /* as fedlane has them */
 
 typedef struct bare {
   void *context;
@@ -35,9 +35,9 @@ static void keep(void *at, void *hint) {
 
 static void *push(void *of) {
   bare *b = of;
-  const int queue = QUEUE;
+  const int queue = QUEUE_OUT;
   char head[HEAD] = "";
-  void *socket = zmq_socket(b->context, ZMQ_PUSH);
+  void *context = zmq_ctx_new(), *socket = zmq_socket(context, ZMQ_PUSH);
   check(zmq_setsockopt(socket, ZMQ_SNDHWM, &queue, sizeof queue));
   check(zmq_connect(socket, b->endpoint));
   for (long i = 0; i < b->count; i++) {
@@ -47,6 +47,7 @@ static void *push(void *of) {
     check(zmq_msg_send(&body, socket, 0));
   }
   zmq_close(socket);
+  zmq_ctx_term(context);
   return NULL;
 }
 
@@ -73,7 +74,7 @@ static double pull(bare *b, void *socket) {
 int main(int argc, char **argv) {
   if (argc != 3) return 2;
   bare b = {.context = zmq_ctx_new(), .count = atol(argv[1]), .size = (size_t)atol(argv[2])};
-  const int queue = QUEUE;
+  const int queue = QUEUE_IN;
   size_t n = sizeof b.endpoint;
   pthread_t sender;
   b.bytes = malloc(b.size);
