@@ -60,8 +60,8 @@ done:
 void fl_session_close(fl_session **session, bool leave) {
   fl_session *s = *session;
   if (!s) return;
-  leave = leave && !s->done; /* nobody is there any more */
-  if (leave && s->number && s->port) {
+  leave = leave && s->joined && !s->done && !s->lost; /* somebody is there */
+  if (leave) {
     fl_message m = {.kind = FL_MESSAGE_leave};
     fl_session_say(s, &m);
   }
@@ -123,7 +123,7 @@ static void add_event(fl_session *s, const fl_event *event) {
 
 static fl_status keep_text(fl_session *s, int i, fl_bytes *at) {
   free(s->text[i]);
-  s->text[i] = strndup(at->at, at->n);
+  s->text[i] = strndup(at->n ? at->at : "", at->n);
   if (!s->text[i]) return fl_fail(FEDLANE_MEMORY, "no memory for a session");
   at->at = s->text[i];
   return FEDLANE_OK;

@@ -1,0 +1,219 @@
+#include "fleet_rig.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "fixture.h"
+#include "fleet/serve.h"
+#include "suite.h"
+
+static void address_of(fl_rig_link link, char *out, size_t size) {
+  static int count;
+  count++;
+  if (link == FL_RIG_LOOPBACK) snprintf(out, size, "fleet.listen=loopback://rig-%d", count);
+  if (link == FL_RIG_IPC)
+    snprintf(out, size, "fleet.listen=ipc://%s/rig-%d", fl_test_folder(), count);
+  if (link == FL_RIG_TCP) snprintf(out, size, "fleet.listen=tcp://127.0.0.1:0");
+}
+
+void fl_rig_open(fl_rig *r, const char *text, fl_rig_link link, int n,
+                 const char *const *override) {
+  enum { MOST = 8 };
+  char listen[320];
+  const char *all[MOST + 1] = {listen};
+  memset(r, 0, sizeof *r);
+  CU_ASSERT_FATAL(n <= MOST);
+  for (int i = 0; i < n; i++) all[1 + i] = override[i];
+  address_of(link, listen, sizeof listen);
+  r->expected = fl_fixture_train(text, n, override, &r->P, NULL);
+  CU_ASSERT_PTR_NOT_NULL_FATAL(r->expected);
+  fl_status status = fl_fixture_open(text, 1 + n, all, FL_OPEN_SERVE, &r->run);
+  if (status != FEDLANE_OK) printf("no coordinator: %s\n", fedlane_error());
+  CU_ASSERT_EQUAL_FATAL(status, FEDLANE_OK);
+  snprintf(r->address, sizeof r->address, "%s", fl_serving_address(r->run->fleet));
+  r->people = fl_run_people(r->run);
+}
+
+static void note(fl_rig *r, const fedlane_metrics *m) {
+  r->up += m->bytes_up;
+  r->down += m->bytes_down;
+  for (int i = 0; i < FEDLANE_CAUSES_MAX && m->left_out[i].name; i++)
+    for (int c = 0; c < FL_CAUSES; c++)
+      if (strcmp(m->left_out[i].name, fl_cause_name((fl_cause)c)) == 0)
+        r->left_out[c] += m->left_out[i].count;
+}
+
+static void *serve(void *of) {
+  fl_rig *r = of;
+  fedlane_metrics m;
+  r->status = fl_serving_wait(r->run);
+  while (r->status == FEDLANE_OK) {
+    r->status = fedlane_round(r->run, &m);
+    if (r->status == FEDLANE_OK) note(r, &m);
+  }
+  fl_serving_close(r->run, r->status == FEDLANE_DONE);
+  return NULL;
+}
+
+void fl_rig_start(fl_rig *r) {
+  CU_ASSERT_EQUAL_FATAL(pthread_create(&r->thread, NULL, serve, r), 0);
+}
+
+static void *work(void *of) {
+  fl_rig_worker *w = of;
+  w->status = fl_worker_run(&w->options);
+  if (w->status != FEDLANE_OK) snprintf(w->why, sizeof w->why, "%s", fedlane_error());
+  return NULL;
+}
+
+static fl_rig_worker *start(fl_rig *r, const char *a, const char *b, const fl_security *security) {
+  fl_rig_worker *w = &r->worker[r->n_worker++];
+  w->override[0] = "threads=1";
+  w->override[1] = a;
+  w->override[2] = b;
+  w->options = (fl_work_options){.address = r->address,
+                                 .name = "worker",
+                                 .security = *security,
+                                 .n_override = 1 + (a != NULL) + (b != NULL),
+                                 .override = w->override,
+                                 .stop = &w->stop};
+  CU_ASSERT_EQUAL_FATAL(pthread_create(&w->thread, NULL, work, w), 0);
+  return w;
+}
+
+fl_rig_worker *fl_rig_work(fl_rig *r, const char *a, const char *b) {
+  return start(r, a, b, &(fl_security){0});
+}
+
+fl_rig_worker *fl_rig_work_with(fl_rig *r, const fl_security *security) {
+  return start(r, NULL, NULL, security);
+}
+
+fl_status fl_rig_join(fl_rig_worker *w) {
+  if (w->options.address) pthread_join(w->thread, NULL);
+  w->options.address = NULL;
+  return w->status;
+}
+
+void fl_rig_close(fl_rig *r) {
+  pthread_join(r->thread, NULL);
+  CU_ASSERT_EQUAL(r->status, FEDLANE_DONE);
+  CU_ASSERT_EQUAL(r->run->server.P, r->P);
+  CU_ASSERT(memcmp(r->run->server.w, r->expected, (size_t)(4 * r->P)) == 0);
+  for (int i = 0; i < r->n_worker; i++)
+    if (r->worker[i].options.address) CU_ASSERT_EQUAL(fl_rig_join(&r->worker[i]), FEDLANE_OK);
+  fedlane_close(&r->run);
+  free(r->expected);
+}
+
+double fl_rig_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void fl_hand_open(fl_hand *h, const char *address, const fl_security *security) {
+  fl_port_options options = {.patience = 10};
+  memset(h, 0, sizeof *h);
+  if (security) options.security = *security;
+  CU_ASSERT_EQUAL_FATAL(fl_port_connect(address, &options, &h->port), FEDLANE_OK);
+}
+
+void fl_hand_close(fl_hand *h) {
+  fl_letter_close(&h->letter);
+  fl_port_close(&h->port, 1);
+}
+
+void fl_hand_say(fl_hand *h, const fl_message *m, const void *body, size_t n) {
+  size_t room = fl_wire_room(m), size = 0;
+  fl_blob *blob = NULL;
+  void *head = malloc(room);
+  CU_ASSERT_PTR_NOT_NULL_FATAL(head);
+  CU_ASSERT_EQUAL_FATAL(fl_wire_write(m, room, head, &size), FEDLANE_OK);
+  if (body) {
+    CU_ASSERT_EQUAL_FATAL(fl_blob_open(n, &blob), FEDLANE_OK);
+    memcpy(fl_blob_at(blob), body, n);
+  }
+  CU_ASSERT_EQUAL(fl_port_send(h->port, NULL, false, 10, head, size, blob), FL_SENT);
+  free(head);
+}
+
+bool fl_hand_hear(fl_hand *h, fl_message_kind kind, double seconds) {
+  double until = fl_rig_now() + seconds;
+  for (bool any = true; fl_rig_now() < until;) {
+    fl_letter_close(&h->letter);
+    CU_ASSERT_EQUAL_FATAL(fl_port_receive(h->port, until - fl_rig_now(), &h->letter, &any),
+                          FEDLANE_OK);
+    if (!any) continue;
+    CU_ASSERT_EQUAL_FATAL(
+        fl_wire_read(fl_blob_at(h->letter.head), fl_blob_size(h->letter.head), 'C', &h->message),
+        FEDLANE_OK);
+    if (h->message.kind == kind) return true;
+  }
+  return false;
+}
+
+bool fl_hand_join(fl_hand *h, uint64_t wire) {
+  fl_message m = {.kind = FL_MESSAGE_hello,
+                  .hello = {.wire = wire, .name = {"hand", 4}, .program = {"test", 4}}};
+  fl_hand_say(h, &m, NULL, 0);
+  if (!fl_hand_hear(h, wire == FL_WIRE ? FL_MESSAGE_welcome : FL_MESSAGE_bye, 20)) return false;
+  if (h->message.kind == FL_MESSAGE_bye) return false;
+  h->session = h->message.welcome.session;
+  return true;
+}
+
+void fl_hand_ready(fl_hand *h, uint64_t people) {
+  fl_message m = {.kind = FL_MESSAGE_ready, .ready = {h->session, 1, people, 1}};
+  fl_hand_say(h, &m, NULL, 0);
+}
+
+void fl_hand_trained(fl_hand *h, const fl_work *w) {
+  size_t n = (size_t)w->count;
+  void *zeros = calloc(n, 8);
+  uint8_t *good = malloc(n);
+  CU_ASSERT_FATAL(zeros && good);
+  memset(good, 1, n);
+  fl_message m = {.kind = FL_MESSAGE_trained,
+                  .trained = {.session = h->session,
+                              .round = w->round,
+                              .block = w->block,
+                              .loss = {zeros, 8 * n},
+                              .hit = {zeros, 8 * n},
+                              .good = {good, n}}};
+  fl_hand_say(h, &m, NULL, 0);
+  free(zeros);
+  free(good);
+}
+
+bool fl_hand_collect(fl_hand *h, fl_update *about, fl_work *last) {
+  static uint32_t block[FL_UPLOAD_BLOCKS];
+  size_t n = 0;
+  uint64_t units = 0;
+  for (double until = fl_rig_now() + 20; fl_rig_now() < until;) {
+    bool any;
+    fl_letter_close(&h->letter);
+    CU_ASSERT_EQUAL_FATAL(fl_port_receive(h->port, 0.1, &h->letter, &any), FEDLANE_OK);
+    if (!any) continue;
+    CU_ASSERT_EQUAL_FATAL(
+        fl_wire_read(fl_blob_at(h->letter.head), fl_blob_size(h->letter.head), 'C', &h->message),
+        FEDLANE_OK);
+    if (h->message.kind == FL_MESSAGE_work) {
+      *last = h->message.work;
+      block[n++] = (uint32_t)last->block;
+      units += last->count;
+      fl_hand_trained(h, last);
+    } else if (h->message.kind == FL_MESSAGE_collect) {
+      *about = (fl_update){.session = h->session,
+                           .round = h->message.collect.round,
+                           .upload = h->message.collect.upload,
+                           .payload = FL_PAYLOAD_SUM,
+                           .weight = units,
+                           .blocks = {block, n * sizeof *block}};
+      return true;
+    }
+  }
+  return false;
+}
