@@ -191,7 +191,7 @@ fl_status fl_serving_open(fedlane_run *run) {
                           .people = fl_run_people(run),
                           .clients = s->clients != NULL};
   fl_fleet_limits limits = {.memory = c->memory << 20, .peers = (int)c->most, .rate = c->rate};
-  fl_fleet_host host = {run, vector_of, s->clients ? take_client : take};
+  fl_fleet_host host = {.of = run, .vector = vector_of, .take = s->clients ? take_client : take};
   return fl_fleet_open(c->listen, &port, &about, &limits, &host, &s->fleet);
 }
 
