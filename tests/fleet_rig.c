@@ -9,17 +9,17 @@
 #include "fleet/serve.h"
 #include "suite.h"
 
-static void address_of(fl_rig_link link, char *out, size_t size) {
+static void address_of(fl_fleet_rig_link link, char *out, size_t size) {
   static int count;
   count++;
-  if (link == FL_RIG_LOOPBACK) snprintf(out, size, "fleet.listen=loopback://rig-%d", count);
-  if (link == FL_RIG_IPC)
+  if (link == FL_FLEET_RIG_LOOPBACK) snprintf(out, size, "fleet.listen=loopback://rig-%d", count);
+  if (link == FL_FLEET_RIG_IPC)
     snprintf(out, size, "fleet.listen=ipc://%s/rig-%d", fl_test_folder(), count);
-  if (link == FL_RIG_TCP) snprintf(out, size, "fleet.listen=tcp://127.0.0.1:0");
+  if (link == FL_FLEET_RIG_TCP) snprintf(out, size, "fleet.listen=tcp://127.0.0.1:0");
 }
 
-void fl_rig_open(fl_rig *r, const char *text, fl_rig_link link, int n,
-                 const char *const *override) {
+void fl_fleet_rig_open(fl_fleet_rig *r, const char *text, fl_fleet_rig_link link, int n,
+                       const char *const *override) {
   enum { MOST = 8 };
   char listen[320];
   const char *all[MOST + 1] = {listen};
@@ -36,7 +36,7 @@ void fl_rig_open(fl_rig *r, const char *text, fl_rig_link link, int n,
   r->people = fl_run_people(r->run);
 }
 
-static void note(fl_rig *r, const fedlane_metrics *m) {
+static void note(fl_fleet_rig *r, const fedlane_metrics *m) {
   r->up += m->bytes_up;
   r->down += m->bytes_down;
   for (int i = 0; i < FEDLANE_CAUSES_MAX && m->left_out[i].name; i++)
@@ -46,7 +46,7 @@ static void note(fl_rig *r, const fedlane_metrics *m) {
 }
 
 static void *serve(void *of) {
-  fl_rig *r = of;
+  fl_fleet_rig *r = of;
   fedlane_metrics m;
   r->status = fl_serving_wait(r->run);
   while (r->status == FEDLANE_OK) {
@@ -57,19 +57,20 @@ static void *serve(void *of) {
   return NULL;
 }
 
-void fl_rig_start(fl_rig *r) {
+void fl_fleet_rig_start(fl_fleet_rig *r) {
   CU_ASSERT_EQUAL_FATAL(pthread_create(&r->thread, NULL, serve, r), 0);
 }
 
 static void *work(void *of) {
-  fl_rig_worker *w = of;
+  fl_fleet_rig_worker *w = of;
   w->status = fl_worker_run(&w->options);
   if (w->status != FEDLANE_OK) snprintf(w->why, sizeof w->why, "%s", fedlane_error());
   return NULL;
 }
 
-static fl_rig_worker *start(fl_rig *r, const char *a, const char *b, const fl_security *security) {
-  fl_rig_worker *w = &r->worker[r->n_worker++];
+static fl_fleet_rig_worker *start(fl_fleet_rig *r, const char *a, const char *b,
+                                  const fl_security *security) {
+  fl_fleet_rig_worker *w = &r->worker[r->n_worker++];
   w->override[0] = "threads=1";
   w->override[1] = a;
   w->override[2] = b;
@@ -83,32 +84,32 @@ static fl_rig_worker *start(fl_rig *r, const char *a, const char *b, const fl_se
   return w;
 }
 
-fl_rig_worker *fl_rig_work(fl_rig *r, const char *a, const char *b) {
+fl_fleet_rig_worker *fl_fleet_rig_work(fl_fleet_rig *r, const char *a, const char *b) {
   return start(r, a, b, &(fl_security){0});
 }
 
-fl_rig_worker *fl_rig_work_with(fl_rig *r, const fl_security *security) {
+fl_fleet_rig_worker *fl_rig_work_with(fl_fleet_rig *r, const fl_security *security) {
   return start(r, NULL, NULL, security);
 }
 
-fl_status fl_rig_join(fl_rig_worker *w) {
+fl_status fl_fleet_rig_join(fl_fleet_rig_worker *w) {
   if (w->options.address) pthread_join(w->thread, NULL);
   w->options.address = NULL;
   return w->status;
 }
 
-void fl_rig_close(fl_rig *r) {
+void fl_fleet_rig_close(fl_fleet_rig *r) {
   pthread_join(r->thread, NULL);
   CU_ASSERT_EQUAL(r->status, FEDLANE_DONE);
   CU_ASSERT_EQUAL(r->run->server.P, r->P);
   CU_ASSERT(memcmp(r->run->server.w, r->expected, (size_t)(4 * r->P)) == 0);
   for (int i = 0; i < r->n_worker; i++)
-    if (r->worker[i].options.address) CU_ASSERT_EQUAL(fl_rig_join(&r->worker[i]), FEDLANE_OK);
+    if (r->worker[i].options.address) CU_ASSERT_EQUAL(fl_fleet_rig_join(&r->worker[i]), FEDLANE_OK);
   fedlane_close(&r->run);
   free(r->expected);
 }
 
-double fl_rig_now(void) {
+double fl_fleet_rig_now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
@@ -141,10 +142,10 @@ void fl_hand_say(fl_hand *h, const fl_message *m, const void *body, size_t n) {
 }
 
 bool fl_hand_hear(fl_hand *h, fl_message_kind kind, double seconds) {
-  double until = fl_rig_now() + seconds;
-  for (bool any = true; fl_rig_now() < until;) {
+  double until = fl_fleet_rig_now() + seconds;
+  for (bool any = true; fl_fleet_rig_now() < until;) {
     fl_letter_close(&h->letter);
-    CU_ASSERT_EQUAL_FATAL(fl_port_receive(h->port, until - fl_rig_now(), &h->letter, &any),
+    CU_ASSERT_EQUAL_FATAL(fl_port_receive(h->port, until - fl_fleet_rig_now(), &h->letter, &any),
                           FEDLANE_OK);
     if (!any) continue;
     CU_ASSERT_EQUAL_FATAL(
@@ -192,7 +193,7 @@ bool fl_hand_collect(fl_hand *h, fl_update *about, fl_work *last) {
   static uint32_t block[FL_UPLOAD_BLOCKS];
   size_t n = 0;
   uint64_t units = 0;
-  for (double until = fl_rig_now() + 20; fl_rig_now() < until;) {
+  for (double until = fl_fleet_rig_now() + 20; fl_fleet_rig_now() < until;) {
     bool any;
     fl_letter_close(&h->letter);
     CU_ASSERT_EQUAL_FATAL(fl_port_receive(h->port, 0.1, &h->letter, &any), FEDLANE_OK);

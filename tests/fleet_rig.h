@@ -8,20 +8,25 @@
 #include "fleet.h"
 #include "fleet/work.h"
 
-enum { FL_RIG_WORKERS = 8 };
+enum { FL_FLEET_RIG_WORKERS = 8 };
 
-typedef enum fl_rig_link { FL_RIG_LOOPBACK, FL_RIG_IPC, FL_RIG_TCP, FL_RIG_LINKS } fl_rig_link;
+typedef enum fl_fleet_rig_link {
+  FL_FLEET_RIG_LOOPBACK,
+  FL_FLEET_RIG_IPC,
+  FL_FLEET_RIG_TCP,
+  FL_FLEET_RIG_LINKS
+} fl_fleet_rig_link;
 
-typedef struct fl_rig_worker {
+typedef struct fl_fleet_rig_worker {
   pthread_t thread;
   fl_work_options options;
   const char *override[4];
   volatile sig_atomic_t stop;
   fl_status status;
   char why[512]; /* why it failed */
-} fl_rig_worker;
+} fl_fleet_rig_worker;
 
-typedef struct fl_rig {
+typedef struct fl_fleet_rig {
   fedlane_run *run;
   char address[320];
   uint64_t people;
@@ -31,26 +36,26 @@ typedef struct fl_rig {
   fl_status status;
   int64_t left_out[FL_CAUSES]; /* over all rounds */
   int64_t up, down;            /* bytes */
-  fl_rig_worker worker[FL_RIG_WORKERS];
+  fl_fleet_rig_worker worker[FL_FLEET_RIG_WORKERS];
   int n_worker;
-} fl_rig;
+} fl_fleet_rig;
 
 /* Trains `text` here, for what is expected, and has a coordinator listen for it. */
-void fl_rig_open(fl_rig *rig, const char *text, fl_rig_link link, int n,
-                 const char *const *override);
+void fl_fleet_rig_open(fl_fleet_rig *rig, const char *text, fl_fleet_rig_link link, int n,
+                       const char *const *override);
 /* Starts the rounds, in a thread: they begin when as many peers are there as fleet.peers says. */
-void fl_rig_start(fl_rig *rig);
+void fl_fleet_rig_start(fl_fleet_rig *rig);
 /* Starts a worker with at most two overrides, NULL: none; they stay the caller's. */
-fl_rig_worker *fl_rig_work(fl_rig *rig, const char *a, const char *b);
+fl_fleet_rig_worker *fl_fleet_rig_work(fl_fleet_rig *rig, const char *a, const char *b);
 /* The same with keys. */
-fl_rig_worker *fl_rig_work_with(fl_rig *rig, const fl_security *security);
+fl_fleet_rig_worker *fl_rig_work_with(fl_fleet_rig *rig, const fl_security *security);
 /* Waits for the worker's end: its status. */
-fl_status fl_rig_join(fl_rig_worker *worker);
+fl_status fl_fleet_rig_join(fl_fleet_rig_worker *worker);
 /* Waits for the rounds and all workers, asserts that the weights are those expected, frees. */
-void fl_rig_close(fl_rig *rig);
+void fl_fleet_rig_close(fl_fleet_rig *rig);
 
 /* Seconds, of a clock that is never set. */
-double fl_rig_now(void);
+double fl_fleet_rig_now(void);
 
 /* A peer by hand. */
 typedef struct fl_hand {

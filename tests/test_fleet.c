@@ -21,40 +21,41 @@ static const char *const small = DATA SMALL TRAIN(4) "fleet: {patience: 2}\n";
 static const char *const large = DATA LARGE TRAIN(2) "fleet: {patience: 2}\n";
 
 /* Workers of different speeds: some train a client at a time, some with two threads. */
-static void train_with(const char *text, fl_rig_link link, int workers, const char *override) {
+static void train_with(const char *text, fl_fleet_rig_link link, int workers,
+                       const char *override) {
   static const char *const how[] = {"width=1", "threads=2", "width=3", "threads=1", "width=2"};
   char peers[32];
   const char *all[] = {peers, override};
-  fl_rig r;
+  fl_fleet_rig r;
   snprintf(peers, sizeof peers, "fleet.peers=%d", workers);
-  fl_rig_open(&r, text, link, override ? 2 : 1, all);
-  fl_rig_start(&r);
-  for (int i = 0; i < workers; i++) fl_rig_work(&r, how[i], NULL);
-  fl_rig_close(&r);
+  fl_fleet_rig_open(&r, text, link, override ? 2 : 1, all);
+  fl_fleet_rig_start(&r);
+  for (int i = 0; i < workers; i++) fl_fleet_rig_work(&r, how[i], NULL);
+  fl_fleet_rig_close(&r);
   CU_ASSERT(r.up > 0 && r.down > 0);
   for (int c = 0; c < FL_CAUSES; c++) CU_ASSERT_EQUAL(r.left_out[c], 0);
 }
 
 static void bits_are_those_of_the_run(void) {
   static const int workers[] = {1, 2, 5};
-  for (int link = 0; link < FL_RIG_LINKS; link++)
+  for (int link = 0; link < FL_FLEET_RIG_LINKS; link++)
     for (int i = 0; i < FL_COUNT(workers); i++)
-      train_with(small, (fl_rig_link)link, workers[i], NULL);
+      train_with(small, (fl_fleet_rig_link)link, workers[i], NULL);
 }
 
 static void of_every_algorithm(void) {
   static const char *const name[] = {"algorithm.name=fedavgm", "algorithm.name=scaffold",
                                      "algorithm.name=feddyn", "algorithm.name=fedadam"};
   for (int i = 0; i < FL_COUNT(name); i++) {
-    train_with(small, FL_RIG_LOOPBACK, 2, name[i]);
-    train_with(small, FL_RIG_TCP, 5, name[i]);
+    train_with(small, FL_FLEET_RIG_LOOPBACK, 2, name[i]);
+    train_with(small, FL_FLEET_RIG_TCP, 5, name[i]);
   }
 }
 
 static void models_of_several_chunks(void) {
-  train_with(large, FL_RIG_TCP, 2, NULL);
-  train_with(large, FL_RIG_IPC, 2, "algorithm.name=scaffold");
-  train_with(large, FL_RIG_LOOPBACK, 1, "algorithm.name=feddyn");
+  train_with(large, FL_FLEET_RIG_TCP, 2, NULL);
+  train_with(large, FL_FLEET_RIG_IPC, 2, "algorithm.name=scaffold");
+  train_with(large, FL_FLEET_RIG_LOOPBACK, 1, "algorithm.name=feddyn");
 }
 
 static void with_filters(void) {
@@ -62,21 +63,21 @@ static void with_filters(void) {
       "filters: [{name: clip, norm: 0.5},\n"
       "          {name: gaussian, deviation: 0.01, where: clients},\n"
       "          {name: gaussian, deviation: 0.01}]\nfleet: {patience: 2}\n";
-  train_with(text, FL_RIG_TCP, 2, NULL);
+  train_with(text, FL_FLEET_RIG_TCP, 2, NULL);
 }
 
 static void cohorts_with_replacement(void) {
-  train_with(small, FL_RIG_LOOPBACK, 2, "sampler.replacement=true");
+  train_with(small, FL_FLEET_RIG_LOOPBACK, 2, "sampler.replacement=true");
 }
 
 /* What a worker keeps for the sum in one upload is bounded, so it sends several a round. */
 static void memory_for_a_client_at_a_time(void) {
   static const char *const override[] = {"fleet.memory=1", "algorithm.name=scaffold"};
-  fl_rig r;
-  fl_rig_open(&r, large, FL_RIG_TCP, 2, override);
-  fl_rig_start(&r);
-  fl_rig_work(&r, NULL, NULL);
-  fl_rig_close(&r);
+  fl_fleet_rig r;
+  fl_fleet_rig_open(&r, large, FL_FLEET_RIG_TCP, 2, override);
+  fl_fleet_rig_start(&r);
+  fl_fleet_rig_work(&r, NULL, NULL);
+  fl_fleet_rig_close(&r);
   for (int c = 0; c < FL_CAUSES; c++) CU_ASSERT_EQUAL(r.left_out[c], 0);
 }
 
@@ -150,15 +151,15 @@ static void chunks_in_disorder(void) {
   static const char *const override[] = {"algorithm.name=scaffold"};
   fl_port_options options = {.patience = 10};
   meddler m = {0};
-  fl_rig r;
-  fl_rig_open(&r, large, FL_RIG_TCP, 1, override);
+  fl_fleet_rig r;
+  fl_fleet_rig_open(&r, large, FL_FLEET_RIG_TCP, 1, override);
   CU_ASSERT_EQUAL_FATAL(fl_port_connect(r.address, &options, &m.above), FEDLANE_OK);
   CU_ASSERT_EQUAL_FATAL(fl_port_bind("loopback://meddler", &options, &m.below), FEDLANE_OK);
   CU_ASSERT_EQUAL_FATAL(pthread_create(&m.thread, NULL, meddle, &m), 0);
   snprintf(r.address, sizeof r.address, "loopback://meddler");
-  fl_rig_work(&r, NULL, NULL);
-  fl_rig_start(&r);
-  fl_rig_close(&r);
+  fl_fleet_rig_work(&r, NULL, NULL);
+  fl_fleet_rig_start(&r);
+  fl_fleet_rig_close(&r);
   m.over = true;
   pthread_join(m.thread, NULL);
   for (int i = 0; i < m.n_held; i++) fl_letter_close(&m.held[i]);
@@ -171,15 +172,15 @@ static void chunks_in_disorder(void) {
 
 static void workers_may_come_first_and_late(void) {
   static const char *const override[] = {"train.rounds=12"};
-  fl_rig r;
-  fl_rig_open(&r, small, FL_RIG_LOOPBACK, 1, override);
-  fl_rig_worker *first = fl_rig_work(&r, NULL, NULL);
-  fl_rig_start(&r);
+  fl_fleet_rig r;
+  fl_fleet_rig_open(&r, small, FL_FLEET_RIG_LOOPBACK, 1, override);
+  fl_fleet_rig_worker *first = fl_fleet_rig_work(&r, NULL, NULL);
+  fl_fleet_rig_start(&r);
   first->stop = 1;
-  CU_ASSERT_EQUAL(fl_rig_join(first), FEDLANE_STOPPED);
-  fl_rig_work(&r, NULL, NULL);
-  fl_rig_work(&r, "width=1", NULL);
-  fl_rig_close(&r);
+  CU_ASSERT_EQUAL(fl_fleet_rig_join(first), FEDLANE_STOPPED);
+  fl_fleet_rig_work(&r, NULL, NULL);
+  fl_fleet_rig_work(&r, "width=1", NULL);
+  fl_fleet_rig_close(&r);
 }
 
 static void what_is_trained_is_not_a_workers_choice(void) {
@@ -189,16 +190,16 @@ static void what_is_trained_is_not_a_workers_choice(void) {
                {"seed=12", "changes what is trained"},
                {"model.layers=[flatten, {dense: 0}]", "changes what is trained"},
                {"train.lrr=1", "lrr"}};
-  fl_rig r;
-  fl_rig_open(&r, small, FL_RIG_LOOPBACK, 0, NULL);
-  fl_rig_start(&r);
+  fl_fleet_rig r;
+  fl_fleet_rig_open(&r, small, FL_FLEET_RIG_LOOPBACK, 0, NULL);
+  fl_fleet_rig_start(&r);
   for (int i = 0; i < FL_COUNT(wrong); i++) {
-    fl_rig_worker *w = fl_rig_work(&r, wrong[i].override, NULL);
-    CU_ASSERT_EQUAL(fl_rig_join(w), FEDLANE_USAGE);
+    fl_fleet_rig_worker *w = fl_fleet_rig_work(&r, wrong[i].override, NULL);
+    CU_ASSERT_EQUAL(fl_fleet_rig_join(w), FEDLANE_USAGE);
     CU_ASSERT_PTR_NOT_NULL(strstr(w->why, wrong[i].says));
   }
-  fl_rig_work(&r, "threads=2", "width=3");
-  fl_rig_close(&r);
+  fl_fleet_rig_work(&r, "threads=2", "width=3");
+  fl_fleet_rig_close(&r);
 }
 
 static void workers_must_have_read_the_same_data(void) {
@@ -211,16 +212,16 @@ static void workers_must_have_read_the_same_data(void) {
            "data: {format: safetensors, path: %s, partition: natural}\ndevice: cpu\n"
            "model: {layers: [{dense: 0}]}\ntrain: {rounds: 2, cohort: 3, lr: 0.01}\n",
            path);
-  fl_rig r;
-  fl_rig_open(&r, text, FL_RIG_LOOPBACK, 0, NULL);
-  fl_rig_start(&r);
+  fl_fleet_rig r;
+  fl_fleet_rig_open(&r, text, FL_FLEET_RIG_LOOPBACK, 0, NULL);
+  fl_fleet_rig_start(&r);
   char other[192];
   snprintf(other, sizeof other, "data.path=%s", there.path);
-  fl_rig_worker *w = fl_rig_work(&r, other, NULL);
-  CU_ASSERT_EQUAL(fl_rig_join(w), FEDLANE_USAGE);
+  fl_fleet_rig_worker *w = fl_fleet_rig_work(&r, other, NULL);
+  CU_ASSERT_EQUAL(fl_fleet_rig_join(w), FEDLANE_USAGE);
   CU_ASSERT_PTR_NOT_NULL(strstr(w->why, "other data"));
-  fl_rig_work(&r, NULL, NULL);
-  fl_rig_close(&r);
+  fl_fleet_rig_work(&r, NULL, NULL);
+  fl_fleet_rig_close(&r);
   fl_quadratics_close(&here);
   fl_quadratics_close(&there);
 }

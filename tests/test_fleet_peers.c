@@ -22,19 +22,19 @@ enum { CHUNKS = 2, EACH = FL_CHUNK_BYTES / 8, PARAMETERS = 256 * 520 + 520 + 520
 static int64_t filled[EACH];
 
 /* A coordinator that waits for two peers, a peer by hand that takes work, and a worker. */
-static void begin(fl_rig *r, fl_hand *h) {
-  fl_rig_open(r, text, FL_RIG_TCP, 0, NULL);
-  fl_rig_start(r);
+static void begin(fl_fleet_rig *r, fl_hand *h) {
+  fl_fleet_rig_open(r, text, FL_FLEET_RIG_TCP, 0, NULL);
+  fl_fleet_rig_start(r);
   fl_hand_open(h, r->address, NULL);
   CU_ASSERT_FATAL(fl_hand_join(h, FL_WIRE));
   CU_ASSERT_EQUAL(h->message.welcome.elements, PARAMETERS);
   fl_hand_ready(h, r->people);
-  fl_rig_work(r, NULL, NULL);
+  fl_fleet_rig_work(r, NULL, NULL);
 }
 
-static void end(fl_rig *r, fl_hand *h, fl_cause cause) {
+static void end(fl_fleet_rig *r, fl_hand *h, fl_cause cause) {
   fl_hand_close(h);
-  fl_rig_close(r);
+  fl_fleet_rig_close(r);
   CU_ASSERT(r->left_out[cause] > 0);
   if (r->left_out[cause] == 0) printf("nothing was left out as %s\n", fl_cause_name(cause));
 }
@@ -120,7 +120,7 @@ static const lie lies[] = {
 /* What the peer says is right, but for the lie. */
 static void one_lie(const lie *l) {
   static const uint32_t stream = 1;
-  fl_rig r;
+  fl_fleet_rig r;
   fl_hand h;
   fl_update about;
   fl_work last;
@@ -150,7 +150,7 @@ static void lies_are_left_out(void) {
 /* A vector that a client keeps, with a number that is none. */
 static void non_finite_numbers_are_left_out(void) {
   static float x[2 * EACH];
-  fl_rig r;
+  fl_fleet_rig r;
   fl_hand h;
   fl_update about;
   fl_work last;
@@ -169,7 +169,7 @@ static void non_finite_numbers_are_left_out(void) {
 
 /* Chunks without an end: more streams than an update of this model can have, or more bytes. */
 static void uploads_without_end_are_cut_off(void) {
-  fl_rig r;
+  fl_fleet_rig r;
   fl_hand h;
   fl_update about;
   fl_work last;
@@ -186,7 +186,7 @@ static void uploads_without_end_are_cut_off(void) {
 }
 
 static void uploads_that_stop_half_way_are_given_up(void) {
-  fl_rig r;
+  fl_fleet_rig r;
   fl_hand h;
   fl_update about;
   fl_work last;
@@ -200,7 +200,7 @@ static void uploads_that_stop_half_way_are_given_up(void) {
 }
 
 static void who_says_nothing_more_loses_its_work(void) {
-  fl_rig r;
+  fl_fleet_rig r;
   fl_hand h;
   begin(&r, &h);
   CU_ASSERT(fl_hand_hear(&h, FL_MESSAGE_work, 20));
@@ -209,7 +209,7 @@ static void who_says_nothing_more_loses_its_work(void) {
 }
 
 static void who_goes_without_a_word_too(void) {
-  fl_rig r;
+  fl_fleet_rig r;
   fl_hand h;
   begin(&r, &h);
   CU_ASSERT(fl_hand_hear(&h, FL_MESSAGE_work, 20));
@@ -218,7 +218,7 @@ static void who_goes_without_a_word_too(void) {
 
 static void who_leaves_or_refuses_is_not_missed(void) {
   for (int refuses = 0; refuses < 2; refuses++) {
-    fl_rig r;
+    fl_fleet_rig r;
     fl_hand h;
     begin(&r, &h);
     CU_ASSERT(fl_hand_hear(&h, FL_MESSAGE_work, 20));
@@ -227,7 +227,7 @@ static void who_leaves_or_refuses_is_not_missed(void) {
     fl_message refuse = {.kind = FL_MESSAGE_refuse,
                          .refuse = {h.session, w.round, w.block, {"no", 2}}};
     fl_hand_say(&h, refuses ? &refuse : &leave, NULL, 0);
-    fl_rig_close(&r);
+    fl_fleet_rig_close(&r);
     fl_hand_close(&h);
     CU_ASSERT_EQUAL(r.left_out[FL_CAUSE_refused], refuses);
     CU_ASSERT_EQUAL(r.left_out[FL_CAUSE_lost], 0);
@@ -235,7 +235,7 @@ static void who_leaves_or_refuses_is_not_missed(void) {
 }
 
 static void a_second_hello_begins_anew(void) {
-  fl_rig r;
+  fl_fleet_rig r;
   fl_hand h;
   begin(&r, &h);
   CU_ASSERT(fl_hand_hear(&h, FL_MESSAGE_work, 20));
@@ -259,7 +259,7 @@ static void a_second_hello_begins_anew(void) {
 }
 
 static void reports_of_the_wrong_length_are_refused(void) {
-  fl_rig r;
+  fl_fleet_rig r;
   fl_hand h;
   begin(&r, &h);
   CU_ASSERT(fl_hand_hear(&h, FL_MESSAGE_work, 20));
@@ -272,7 +272,7 @@ static void reports_of_the_wrong_length_are_refused(void) {
 /* A flood of hellos gets one session and a few answers. */
 static void many_hellos_are_one_peer(void) {
   enum { HELLOS = 400 };
-  fl_rig r;
+  fl_fleet_rig r;
   fl_hand h;
   int welcomes = 0;
   begin(&r, &h);
@@ -296,23 +296,23 @@ static void many_hellos_are_one_peer(void) {
 static void too_many_messages_end_a_session(void) {
   static const char *const rate[] = {"fleet.rate=300"};
   enum { MESSAGES = 3000 };
-  fl_rig r;
+  fl_fleet_rig r;
   fl_hand h;
-  fl_rig_open(&r, text, FL_RIG_TCP, 1, rate);
-  fl_rig_start(&r);
+  fl_fleet_rig_open(&r, text, FL_FLEET_RIG_TCP, 1, rate);
+  fl_fleet_rig_start(&r);
   fl_hand_open(&h, r.address, NULL);
   CU_ASSERT_FATAL(fl_hand_join(&h, FL_WIRE));
   fl_hand_ready(&h, r.people);
   for (int i = 0; i < MESSAGES; i++)
     fl_hand_say(&h, &(fl_message){.kind = FL_MESSAGE_pong, .pong = {h.session, 0}}, NULL, 0);
   CU_ASSERT(fl_hand_hear(&h, FL_MESSAGE_bye, 20));
-  fl_rig_work(&r, NULL, NULL);
-  fl_rig_work(&r, NULL, NULL);
+  fl_fleet_rig_work(&r, NULL, NULL);
+  fl_fleet_rig_work(&r, NULL, NULL);
   end(&r, &h, FL_CAUSE_rate);
 }
 
 static void noise_is_counted(void) {
-  fl_rig r;
+  fl_fleet_rig r;
   fl_hand h;
   begin(&r, &h);
   for (int i = 0; i < 5; i++)
@@ -321,7 +321,7 @@ static void noise_is_counted(void) {
 }
 
 static void other_versions_and_other_data_are_refused(void) {
-  fl_rig r;
+  fl_fleet_rig r;
   fl_hand h, other;
   begin(&r, &h);
   fl_hand_open(&other, r.address, NULL);
@@ -354,11 +354,11 @@ static void sessions_belong_to_their_keys(void) {
     if (i == 0) snprintf(key, sizeof key, "fleet.key=%s/server.key", folder);
     if (i == 1) snprintf(allow, sizeof allow, "fleet.allow=%s", folder);
   }
-  fl_rig r;
+  fl_fleet_rig r;
   fl_hand h, thief;
   fl_security one = {.own = path[1], .server = path[0]}, two = {.own = path[2], .server = path[0]};
-  fl_rig_open(&r, text, FL_RIG_TCP, 2, override);
-  fl_rig_start(&r);
+  fl_fleet_rig_open(&r, text, FL_FLEET_RIG_TCP, 2, override);
+  fl_fleet_rig_start(&r);
   fl_hand_open(&h, r.address, &one);
   CU_ASSERT_FATAL(fl_hand_join(&h, FL_WIRE));
   fl_hand_ready(&h, r.people);
