@@ -216,7 +216,7 @@ static void overrides_may_be_wrong_too(void) {
       "command line: a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a=1: there is no 'a' in a value\n"
       "command line: a is no setting; known here: name, seed, device, precision, threads, "
       "width, output, data, model, algorithm, train, sampler, filters, server, eval, "
-      "checkpoint");
+      "checkpoint, fleet");
   fl_rig_refused(fl_config_full, "algorithm.name=feddin",
                  "command line: no algorithm 'feddin'; did you mean 'feddyn'?");
 }
