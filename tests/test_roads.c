@@ -222,6 +222,45 @@ static void smooths_within_a_segment(void) {
   refuse("driving_log", drive(8, "", plain), &args, FEDLANE_USAGE, "smooth is 2", "odd");
 }
 
+/* One grey pixel a frame, 10 i in frame i. */
+static const char *dyed_drive(int n) {
+  const char *root = drive(n, "", "c%d.ppm,l%d.ppm,r%d.ppm,%g,1,0,9\n");
+  for (int i = 0; i < n; i++) {
+    char name[32];
+    snprintf(name, sizeof name, "IMG/c%d.ppm", i);
+    char pixel[] = "P6 1 1 255\n...";
+    memset(pixel + 11, 10 * i, 3);
+    put(root, name, pixel, 14);
+  }
+  return root;
+}
+
+/* Each example has the images of its row and of the rows around it, all of one segment. */
+static void stacks_neighbouring_images(void) {
+  const char *root = dyed_drive(8);
+  fl_args args = drive_args(4, 0, 0);
+  fl_args_set(&args, "crop_top", 0);
+  fl_args_set(&args, "crop_bottom", 0);
+  fl_args_set(&args, "height", 1);
+  fl_args_set(&args, "width", 1);
+  fl_args_set(&args, "before", 1);
+  fl_args_set(&args, "after", 1);
+  fl_args_set(&args, "mirror", 1);
+  fl_dataset d = load_good("driving_log", root, &args);
+  CU_ASSERT_FATAL(d.n_train == 8 && d.image.channels == 9);
+  const uint8_t *x = d.x;
+  for (int e = 0; e < 8; e++) {
+    int row = e / 4 * 4 + 1 + e / 2 % 2; /* 1, 2, 5 and 6, each mirrored too */
+    CU_ASSERT_EQUAL(d.target[e], (float)((e % 2 ? -0.01 : 0.01) * row));
+    for (int k = 0; k < 3; k++) CU_ASSERT_EQUAL(x[9 * e + 3 * k], 10 * (row - 1 + k));
+  }
+  fl_dataset_close(&d);
+  remove_file(root, "IMG/c7.ppm");
+  refuse("driving_log", root, &args, FEDLANE_IO, "row 7", "c7.ppm");
+  fl_args_set(&args, "after", 3);
+  refuse("driving_log", root, &args, FEDLANE_USAGE, "4 together", "may be 3");
+}
+
 static void takes_side_cameras(void) {
   const char *root = drive(5, "", plain);
   fl_args args = drive_args(5, 0, 0);
@@ -312,6 +351,7 @@ static const fl_test tests[] = {
     {"reads logs of every kind", reads_logs_of_every_kind},
     {"holds out segments", holds_out_segments},
     {"smooths within a segment", smooths_within_a_segment},
+    {"stacks neighbouring images", stacks_neighbouring_images},
     {"takes side cameras", takes_side_cameras},
     {"refuses bad logs", refuses_bad_logs},
     {"reads real signs", reads_real_signs},

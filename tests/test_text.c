@@ -141,7 +141,9 @@ static void text_refuses(void) {
   refuse("text", "/nowhere.txt", &args, FEDLANE_IO, "/nowhere.txt", "No such");
 }
 
-/* 309 names stand over speeches, ten of them over none at all. */
+/* 309 names stand over speeches, ten of them over none at all. Who takes what lies between two line
+ * feeds and two others for a speech counts 301: two plays begin after two blank lines, and their
+ * first speakers, MARIANA and SAMPSON, get a line feed before their names there. */
 static void text_reads_shakespeare(void) {
   const char *path = fl_test_data("tinyshakespeare/input.txt");
   if (!path) return;

@@ -14,7 +14,7 @@
 #include "pictures.h"
 
 typedef struct driving_args {
-  int64_t height, width, crop_top, crop_bottom, stride, segment, gap, smooth;
+  int64_t height, width, crop_top, crop_bottom, stride, segment, gap, smooth, before, after;
   double correction, test_share;
   const char *targets;
   int cameras, clients;
@@ -187,13 +187,28 @@ done:
   return status;
 }
 
-/* One image of a row: of a camera, as it is or mirrored. */
-static fl_status add_image(reading *r, const recording *c, const drive_row *row, int camera,
-                           bool mirror, const fl_picture *like) {
+/* The image of row i, and those of the rows before and after it, in the order of time. */
+static fl_status add_frames(reading *r, const recording *c, int64_t i, int camera,
+                            const fl_picture *like) {
+  fl_picture p = *like;
+  char *path[1 + FL_PICTURE_MORE] = {NULL};
+  fl_status status = FEDLANE_OK;
+  for (int k = 0; k <= r->pictures.stacked && status == FEDLANE_OK; k++) {
+    path[k] = image_path(c, c->rows[i - r->args->before + k].image[camera]);
+    if (!path[k]) status = fl_fail(FEDLANE_MEMORY, "no memory for the paths in %s", c->folder);
+  }
+  p.path = path[0];
+  memcpy(p.more, path + 1, sizeof p.more);
+  if (status == FEDLANE_OK) status = fl_pictures_add(&r->pictures, &p);
+  for (int k = 0; k <= r->pictures.stacked; k++) free(path[k]);
+  return status;
+}
+
+/* Row i of a camera, as it is or mirrored. row: its values. */
+static fl_status add_image(reading *r, const recording *c, int64_t i, const drive_row *row,
+                           int camera, bool mirror, const fl_picture *like) {
   fl_picture p = *like;
   double turn = camera == 0 ? 0 : camera == LEFT ? r->args->correction : -r->args->correction;
-  p.path = image_path(c, row->image[camera]);
-  if (!p.path) return fl_fail(FEDLANE_MEMORY, "no memory for the paths in %s", c->folder);
   p.row = row->row;
   p.mirror = mirror;
   for (int t = 0; t < r->n_target; t++) {
@@ -201,18 +216,16 @@ static fl_status add_image(reading *r, const recording *c, const drive_row *row,
     if (r->target[t] == 0) value = mirror ? -(value + turn) : value + turn;
     p.target[t] = (float)value;
   }
-  fl_status status = fl_pictures_add(&r->pictures, &p);
-  free(p.path);
-  return status;
+  return add_frames(r, c, i, camera, &p);
 }
 
 /* Training takes all cameras that there are, and mirrored images; a test only the driver's view. */
-static fl_status add_images(reading *r, const recording *c, const drive_row *row,
+static fl_status add_images(reading *r, const recording *c, int64_t i, const drive_row *row,
                             const fl_picture *like) {
   int cameras = like->test ? 1 : CAMERAS;
   for (int camera = 0; camera < cameras; camera++)
     for (int mirror = 0; c->has[camera] && mirror <= (r->args->mirror && !like->test); mirror++)
-      FL_TRY(add_image(r, c, row, camera, mirror, like));
+      FL_TRY(add_image(r, c, i, row, camera, mirror, like));
   return FEDLANE_OK;
 }
 
@@ -246,6 +259,8 @@ static fl_status deal(reading *r, int number) {
     int64_t s = i / a->segment < segments ? i / a->segment : segments - 1, global = r->segments + s;
     bool test = is_test(r, global);
     int64_t from_first = i - s * a->segment, to_next = (s + 1) * a->segment - i;
+    int64_t end = s + 1 < segments ? (s + 1) * a->segment : c->n;
+    if (from_first < a->before || i + a->after >= end) continue;
     bool near = (s > 0 && is_test(r, global - 1) && from_first < a->gap) ||
                 (s + 1 < segments && is_test(r, global + 1) && to_next <= a->gap);
     if (!test && near) continue;
@@ -256,9 +271,8 @@ static fl_status deal(reading *r, int number) {
                                  : a->clients == BY_RECORDING ? number
                                                               : (int32_t)global,
                        .list = c->list};
-    int64_t end = s + 1 < segments ? (s + 1) * a->segment : c->n;
     drive_row row = smoothed(c, i, s * a->segment, end, a->smooth);
-    FL_TRY(add_images(r, c, &row, &like));
+    FL_TRY(add_images(r, c, i, &row, &like));
   }
   r->segments += (int32_t)segments;
   return FEDLANE_OK;
@@ -292,6 +306,10 @@ static fl_status load(const fl_load *how, const void *args, fl_dataset *out) {
                   (long long)a->gap, (long long)a->segment));
   if (a->smooth % 2 == 0)
     FL_GO(fl_fail(FEDLANE_USAGE, "data.smooth is %lld; it must be odd", (long long)a->smooth));
+  r.pictures.stacked = (int)(a->before + a->after);
+  if (r.pictures.stacked > FL_PICTURE_MORE)
+    FL_GO(fl_fail(FEDLANE_USAGE, "data.before and data.after are %d together; they may be %d",
+                  r.pictures.stacked, FL_PICTURE_MORE));
   out->n_target = r.n_target;
   FL_GO(open_recordings(&r, how->path));
   for (int i = 0; i < r.n_recording; i++) FL_GO(deal(&r, i));
@@ -319,6 +337,10 @@ static const fl_param params[] = {
     WHOLE(smooth, 1, 1, 10001, "rows",
           "targets are means over so many rows around (an odd number), none of another segment: "
           "keyboards steer in pulses"),
+    WHOLE(before, 0, 0, FL_PICTURE_MORE, "rows",
+          "further channels are the images of so many rows before; rows without them in their "
+          "segment are left out"),
+    WHOLE(after, 0, 0, FL_PICTURE_MORE, "rows", "as before, of rows after"),
     {.name = "test_share",
      .type = FL_REAL,
      .offset = offsetof(driving_args, test_share),

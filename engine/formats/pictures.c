@@ -15,15 +15,24 @@ fl_status fl_pictures_add(fl_pictures *set, const fl_picture *p) {
     set->at = grown;
     set->room = room;
   }
-  set->at[set->n] = *p;
-  set->at[set->n].path = strdup(p->path);
-  if (!set->at[set->n].path) return fl_fail(FEDLANE_MEMORY, "no memory for the path %s", p->path);
-  set->n++;
-  return FEDLANE_OK;
+  fl_picture *own = &set->at[set->n++];
+  *own = *p;
+  own->path = strdup(p->path);
+  bool all = own->path;
+  for (int k = 0; k < FL_PICTURE_MORE && p->more[k]; k++) {
+    own->more[k] = strdup(p->more[k]);
+    all = all && own->more[k];
+  }
+  return all ? FEDLANE_OK : fl_fail(FEDLANE_MEMORY, "no memory for the path %s", p->path);
+}
+
+static void forget(fl_picture *p) {
+  free(p->path);
+  for (int k = 0; k < FL_PICTURE_MORE; k++) free(p->more[k]);
 }
 
 void fl_pictures_close(fl_pictures *set) {
-  for (int64_t i = 0; i < set->n; i++) free(set->at[i].path);
+  for (int64_t i = 0; i < set->n; i++) forget(&set->at[i]);
   free(set->at);
   set->at = NULL;
   set->n = set->room = 0;
@@ -71,8 +80,8 @@ static fl_status find_size(fl_pictures *set, int64_t *first) {
   return FEDLANE_OK;
 }
 
-/* Reads picture i to its place. first: the picture whose size all must have; -1: any size will do.
- */
+/* Reads picture i, and what is stacked behind it, to its place. first: the picture whose size all
+ * must have; -1: any size will do. */
 static fl_status read_one(const fl_pictures *set, int64_t i, int64_t first,
                           fl_image_memory *memory) {
   const fl_picture *p = &set->at[i];
@@ -98,7 +107,13 @@ static fl_status read_one(const fl_pictures *set, int64_t i, int64_t first,
   } else {
     snprintf(by, sizeof by, "%.400s says in row %lld", p->list ? p->list : "", (long long)p->row);
   }
-  fl_status status = fl_image_read_file(&want, x + i * fl_image_size(set->out->image));
+  int64_t each = fl_image_size(set->out->image) / (1 + set->stacked);
+  x += i * (1 + set->stacked) * each;
+  fl_status status = fl_image_read_file(&want, x);
+  for (int k = 0; k < set->stacked && status == FEDLANE_OK; k++) {
+    want.path = p->more[k];
+    status = fl_image_read_file(&want, x + (1 + k) * each);
+  }
   if (status == FEDLANE_OK || !p->list) return status;
   return fl_fail(status, "%s: row %lld: %s", p->list, (long long)p->row, fedlane_error());
 }
@@ -130,7 +145,7 @@ static void leave_out(fl_pictures *set, const bool *bad) {
   uint8_t *x = set->out->x;
   for (int64_t i = 0; i < set->n; i++) {
     if (bad[i]) {
-      free(set->at[i].path);
+      forget(&set->at[i]);
       continue;
     }
     if (to < i) memcpy(x + to * each, x + i * each, (size_t)each);
@@ -222,7 +237,7 @@ fl_status fl_pictures_read(fl_pictures *set) {
   if (set->n == 0) return fl_fail(FEDLANE_DATA, "%s: has no image", set->how->path);
   FL_GO(part(set));
   FL_GO(find_size(set, &first));
-  d->image = (fl_image){set->channels, set->height, set->width};
+  d->image = (fl_image){set->channels * (1 + set->stacked), set->height, set->width};
   d->bytes = true;
   count(set);
   FL_GO(fl_dataset_alloc(d));

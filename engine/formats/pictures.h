@@ -5,11 +5,12 @@
 #include "dataset.h"
 #include "image_file.h"
 
-enum { FL_PICTURE_TARGETS = 4 };
+enum { FL_PICTURE_TARGETS = 4, FL_PICTURE_MORE = 3 };
 
 /* One example. Zeroed members are what an ordinary one has. */
 typedef struct fl_picture {
   char *path;
+  char *more[FL_PICTURE_MORE];  /* images stacked behind it as further channels, then NULL */
   int top, bottom, left, right; /* pixels to cut off */
   int full_height, full_width;  /* what the list says of its size; 0: nothing */
   bool test, mirror;
@@ -24,10 +25,11 @@ typedef struct fl_pictures {
   fl_dataset *out;
   int64_t n, room;
   fl_picture *at;
-  int channels, height, width; /* of an example; height 0: as the first file, and all alike */
+  int channels, height, width; /* of an image; height 0: as the first file, and all alike */
+  int stacked;                 /* images of each example besides the first */
 } fl_pictures;
 
-/* Takes p over, and a copy of its path. Errors: MEMORY. */
+/* Takes p over, and copies of its paths. Errors: MEMORY. */
 fl_status fl_pictures_add(fl_pictures *set, const fl_picture *p);
 void fl_pictures_close(fl_pictures *set);
 
