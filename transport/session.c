@@ -1,11 +1,13 @@
 #include "session.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 enum { EVENTS = 256 };
+static const double long_wait = 5; /* seconds without an answer of which one is told */
 
 struct fl_session {
   fl_port *port;
@@ -36,6 +38,25 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static fl_message hello_of(const fl_session *s) {
+  static const char program[] = "fedlane " FEDLANE_VERSION;
+  return (fl_message){.kind = FL_MESSAGE_hello,
+                      .hello = {.wire = FL_WIRE,
+                                .session = s->number,
+                                .peer = s->options.kind,
+                                .examples = s->options.examples,
+                                .name = {s->name, strlen(s->name)},
+                                .program = {program, sizeof program - 1}}};
+}
+
+/* Whether a hello with this name can be said. */
+static fl_status check_hello(const fl_session *s) {
+  char scratch[512];
+  size_t n;
+  fl_message m = hello_of(s);
+  return fl_wire_write(&m, sizeof scratch, scratch, &n);
+}
+
 fl_status fl_session_open(const char *address, const fl_session_options *options,
                           fl_session **out) {
   fl_session *s = calloc(1, sizeof *s);
@@ -49,6 +70,7 @@ fl_status fl_session_open(const char *address, const fl_session_options *options
     status = fl_fail(FEDLANE_MEMORY, "no memory for a session");
     goto done;
   }
+  FL_GO(check_hello(s));
   FL_GO(fl_port_connect(address, &port, &s->port));
   *out = s;
   return FEDLANE_OK;
@@ -246,19 +268,22 @@ static fl_status look(fl_session *s, double seconds) {
 }
 
 fl_status fl_session_join(fl_session *s, double seconds, const fl_welcome **welcome) {
-  static const char program[] = "fedlane " FEDLANE_VERSION;
-  fl_message m = {.kind = FL_MESSAGE_hello,
-                  .hello = {.wire = FL_WIRE,
-                            .session = s->number,
-                            .peer = s->options.kind,
-                            .examples = s->options.examples,
-                            .name = {s->name, strlen(s->name)},
-                            .program = {program, sizeof program - 1}}};
+  fl_message m = hello_of(s);
+  static const char silence[] =
+      "no coordinator has answered within %g seconds: is it running, does it allow this key, and is "
+      "the server's key the right one?";
   double begun = now();
+  bool told = false;
   s->joined = s->lost = s->done = false;
   while (!s->joined) {
-    if (seconds > 0 && now() - begun > seconds)
-      return fl_fail(FEDLANE_IO, "no coordinator has answered within %g seconds", seconds);
+    double waited = now() - begun;
+    if (seconds > 0 && waited > seconds) return fl_fail(FEDLANE_IO, silence, seconds);
+    if (!told && waited > long_wait && s->options.tell) {
+      char text[256];
+      snprintf(text, sizeof text, silence, long_wait);
+      s->options.tell(s->options.of, text);
+      told = true;
+    }
     post(s, false, 0.5, &m, NULL);
     for (double said = now(); !s->joined && !s->done && now() - said < 1;) FL_TRY(look(s, 0.2));
     if (s->done) break;

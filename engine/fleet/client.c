@@ -46,10 +46,6 @@ fl_status fl_client_join(const char *address, const fedlane_client_options *o,
       .examples = (uint64_t)o->examples,
       .security = {.own = o->key, .server = o->server, .insecure = o->insecure},
       .stop = stop};
-  size_t length = strlen(session.name);
-  if (length < 1 || length > FL_NAME_BYTES)
-    return fl_fail(FEDLANE_USAGE, "the name of a client has %zu bytes; it must have 1 to %d",
-                   length, FL_NAME_BYTES);
   if (o->examples < 0)
     return fl_fail(FEDLANE_USAGE, "a client has %lld examples; there must be at least 0",
                    (long long)o->examples);

@@ -274,7 +274,9 @@ fl_status fl_relay_run(const fl_relay_options *options) {
   fl_session_options session = {.kind = FL_PEER_RELAY,
                                 .name = options->name,
                                 .security = options->security,
-                                .stop = options->stop};
+                                .stop = options->stop,
+                                .tell = options->tell,
+                                .of = options->of};
   bool done = false;
   fl_status status;
   FL_GO(fl_session_open(options->address, &session, &r.session));

@@ -312,7 +312,9 @@ fl_status fl_worker_run(const fl_work_options *options) {
   fl_session_options session = {.kind = FL_PEER_WORKER,
                                 .name = options->name,
                                 .security = options->security,
-                                .stop = options->stop};
+                                .stop = options->stop,
+                                .tell = options->tell,
+                                .of = options->of};
   bool done = false;
   fl_status status;
   FL_GO(fl_session_open(options->address, &session, &k.session));
