@@ -27,7 +27,7 @@ data: {format: synthetic, examples: 4000, test: 100, channels: 1, height: 16, wi
        partition: {kind: dirichlet, clients: 60, alpha: 0.5}}
 model: {layers: [flatten, {dense: 1100}, relu, {dense: 0}]}
 algorithm: {name: fedavg}
-train: {rounds: 8, cohort: 20, epochs: 1, batch: 20, lr: 0.05}
+train: {rounds: 30, cohort: 20, epochs: 1, batch: 20, lr: 0.05}
 eval: {every: 0}
 checkpoint: {every: 1}
 """
@@ -48,6 +48,7 @@ class Bench:
         self.config.write_text(SETTING)
         self.expected: dict[str, bytes] = {}
         self.live: list[subprocess.Popen[bytes]] = []
+        self.kills = 0
 
     def model_of(self, algorithm: str) -> bytes:
         """The model of the in-process run."""
@@ -79,6 +80,7 @@ class Bench:
         process.send_signal(signal.SIGKILL)
         process.wait()
         self.live.remove(process)
+        self.kills += 1
 
     def end(self, coordinator: subprocess.Popen[bytes], algorithm: str, expected: bytes) -> None:
         """The coordinator has ended: it must have succeeded, with these weights."""
@@ -154,11 +156,11 @@ def main(name: str, what: str, default: int, trial) -> int:
             print(f"{name} {i + 1}/{args.n}: {line}, {time.monotonic() - start:.1f} s", flush=True)
     seconds = time.monotonic() - begun
     print(f"{name}: {args.n - failed} of {args.n} trials ended with the same bits as fedlane run, {seconds:.0f} s; "
-          f"left out on the way: {', '.join(f'{n} {c}' for c, n in sorted(causes.items())) or 'nothing'}")
+          f"{bench.kills} killed; left out on the way: {', '.join(f'{n} {c}' for c, n in sorted(causes.items())) or 'nothing'}")
     if args.json:
         report = json.loads(args.json.read_text()) if args.json.is_file() else {}
         report[name] = {"date": time.strftime("%Y-%m-%d"), "commit": commit(), "machine": platform.machine(),
-                        "trials": args.n, "same_bits": args.n - failed, "seconds": round(seconds),
+                        "trials": args.n, "same_bits": args.n - failed, "kills": bench.kills, "seconds": round(seconds),
                         "seed": args.seed, "left_out": dict(sorted(causes.items()))}
         args.json.write_text(json.dumps(report, indent=2) + "\n")
     return 1 if failed else 0
