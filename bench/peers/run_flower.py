@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import time
 
 from common import Meter, Work, age, arguments
 
@@ -40,7 +41,8 @@ class PlannedFedAvg(FedAvg):
 
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord,
                         grid: Grid) -> list[Message]:
-        nodes = list(grid.get_node_ids())
+        while not (nodes := list(grid.get_node_ids())):  # they register while the server is already up
+            time.sleep(0.01)
         return [Message(RecordDict({"arrays": arrays, "config": ConfigRecord(
                     {"visit": visit.number, "folder": str(self.work.folder), "device": ARGS.device})}),
                         dst_node_id=nodes[i % len(nodes)], message_type=MessageType.TRAIN)
