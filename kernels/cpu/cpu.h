@@ -74,16 +74,19 @@ static inline int fl_beside(int channels) { return channels % 16 == 0 ? 16 : 1; 
 #endif
 
 /* FL_MADD: c + a * b for vectors of 16 floats, rounded once where the processor can. FL_MUL32: the
- * products of the lower halves of 8 integers with that of another. */
+ * products of the lower halves of 8 integers with that of another. FL_KEEP: a vector that is used
+ * several times is fetched once, into a register; compilers like to fetch it for each use. */
 typedef float fl_v16 __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint64_t fl_v8 __attribute__((vector_size(64), may_alias));
 #ifdef __AVX512F__
 #include <immintrin.h>
 #define FL_MADD(a, b, c) ((fl_v16)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define FL_MUL32(a, b) ((fl_v8)_mm512_mul_epu32((__m512i)(a), _mm512_set1_epi64(b)))
+#define FL_KEEP(v) __asm__("" : "+v"(v))
 #else
 #define FL_MADD(a, b, c) ((a) * (b) + (c))
 #define FL_MUL32(a, b) (((a)&0xFFFFFFFFu) * (uint64_t)(b))
+#define FL_KEEP(v) ((void)0)
 #endif
 
 /* 16 times the same float. */

@@ -39,6 +39,7 @@ INLINE void tile(const int R, const int C, int n, int64_t I, int64_t O, const fl
     for (int c = 0; c < C; c++) b[c] = *(const fl_v16 *)(w + c * I + k);
     for (int r = 0; r < R; r++) {
       fl_v16 a = *(const fl_v16 *)(x + r * I + k);
+      FL_KEEP(a);
       for (int c = 0; c < C; c++) s[r][c] = FL_MADD(a, b[c], s[r][c]);
     }
   }

@@ -42,8 +42,11 @@ INLINE void data(const int R, const int V, const bool whole, const work *k) {
     for (int v = 0; v < V; v++) load(V, whole, k->last, w, v, &ws[v]);
     __builtin_prefetch(w + WIDE, 0, 2);
     __builtin_prefetch(w + WIDE + 16, 0, 2);
-    for (int r = 0; r < R; r++)
-      for (int v = 0; v < V; v++) s[r][v] = FL_MADD(FL_ALL(k->dy[r * k->O + o]), ws[v], s[r][v]);
+    for (int r = 0; r < R; r++) {
+      fl_v16 dy = FL_ALL(k->dy[r * k->O + o]);
+      FL_KEEP(dy);
+      for (int v = 0; v < V; v++) s[r][v] = FL_MADD(dy, ws[v], s[r][v]);
+    }
   }
   for (int r = 0; r < R; r++)
     for (int v = 0; v < V; v++) store(V, whole, k->last, k->dx + r * k->I, v, &s[r][v]);
@@ -59,9 +62,11 @@ INLINE void some_weights(const int N, const int R, const int V, const bool whole
     __builtin_prefetch(gw + i * k->I + WIDE + 16, 0, 2);
   }
   for (int r = 0; r < R; r++)
-    for (int i = 0; i < N; i++)
-      for (int v = 0; v < V; v++)
-        g[i][v] = FL_MADD(FL_ALL(k->dy[r * k->O + o + i]), x[r][v], g[i][v]);
+    for (int i = 0; i < N; i++) {
+      fl_v16 dy = FL_ALL(k->dy[r * k->O + o + i]);
+      FL_KEEP(dy);
+      for (int v = 0; v < V; v++) g[i][v] = FL_MADD(dy, x[r][v], g[i][v]);
+    }
   for (int i = 0; i < N; i++)
     for (int v = 0; v < V; v++) {
       fl_v16 w;

@@ -3,13 +3,6 @@
 
 #include "cpu.h"
 
-static int first_largest(const float *z, int K) {
-  int best = 0;
-  for (int k = 1; k < K; k++)
-    if (z[k] > z[best]) best = k;
-  return best;
-}
-
 typedef int32_t i16 __attribute__((vector_size(64), may_alias));
 typedef uint32_t u16 __attribute__((vector_size(64), may_alias)); /* wraps around */
 
@@ -32,57 +25,133 @@ static inline void exp_of(fl_v16 *v) {
   *v = (fl_v16)((i16)(p * (fl_v16)power) & ~(i16)(x < FL_ALL(-87.33654f)));
 }
 
-/* v with its elements i and i^S added up. */
+/* v with its element i in the place i^S. */
 #define PLACE(S, i) (i) ^ (S)
 #define FOUR_PLACES(S, i) PLACE(S, i), PLACE(S, (i) + 1), PLACE(S, (i) + 2), PLACE(S, (i) + 3)
-#define FOLD(S, v)                                                                              \
-  ((v) + __builtin_shufflevector(v, v, FOUR_PLACES(S, 0), FOUR_PLACES(S, 4), FOUR_PLACES(S, 8), \
-                                 FOUR_PLACES(S, 12)))
-static inline float total(const fl_v16 *of) {
-  fl_v16 v = FOLD(8, *of);
-  v = FOLD(4, v);
-  v = FOLD(2, v);
-  return FOLD(1, v)[0];
+#define TURNED(S, v)                                                                     \
+  __builtin_shufflevector(v, v, FOUR_PLACES(S, 0), FOUR_PLACES(S, 4), FOUR_PLACES(S, 8), \
+                          FOUR_PLACES(S, 12))
+
+static const i16 places = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+static inline float sum_of(const fl_v16 *of) {
+  fl_v16 v = *of + TURNED(8, *of);
+  v += TURNED(4, v);
+  v += TURNED(2, v);
+  v += TURNED(1, v);
+  return v[0];
 }
 
-/* One row: returns the loss; p, when wanted, receives norm * (softmax(z) - one-hot(label)). */
-static double row_xent(int K, const float *z, int32_t label, float norm, int top, float *p) {
-  const i16 place = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  fl_v16 sums = {0};
+/* v = the larger of v and other, by elements; that of `other` where v is NaN. */
+static inline void raise_to(fl_v16 *v, fl_v16 other) {
+#ifdef __AVX512F__
+  *v = (fl_v16)_mm512_max_ps((__m512)*v, (__m512)other);
+#else
+  i16 above = *v > other;
+  *v = (fl_v16)(((i16)*v & above) | ((i16)other & ~above));
+#endif
+}
+
+static inline float largest_of(const fl_v16 *of) {
+  fl_v16 v = *of;
+  raise_to(&v, TURNED(8, v));
+  raise_to(&v, TURNED(4, v));
+  raise_to(&v, TURNED(2, v));
+  raise_to(&v, TURNED(1, v));
+  return v[0];
+}
+
+/* The first of 16 places that holds this value, or 16. */
+static inline int place_of(const fl_v16 *v, float value) {
+#ifdef __AVX512F__
+  return __builtin_ctz(0x10000u |
+                       _mm512_cmp_ps_mask((__m512)*v, _mm512_set1_ps(value), _CMP_EQ_OQ));
+#else
+  int i = 0;
+  while (i < 16 && (*v)[i] != value) i++;
+  return i;
+#endif
+}
+
+/* z[k] .. z[k+15], -infinity beyond the row. */
+static inline void load_row(int K, const float *z, int k, fl_v16 *v) {
+  fl_load_some(z + k, K - k < 16 ? K - k : 16, v);
+  i16 inside = places < K - k;
+  *v = (fl_v16)(((i16)*v & inside) | ((i16)FL_ALL(-INFINITY) & ~inside));
+}
+
+/* The place of the first largest of a row, and its value. Of a row with a NaN that is any place. */
+static inline int find_top(int K, const float *z, float *top) {
+  fl_v16 v, most = FL_ALL(-INFINITY);
   for (int k = 0; k < K; k += 16) {
-    int n = K - k < 16 ? K - k : 16;
-    fl_v16 e;
-    fl_load_some(z + k, n, &e);
-    e -= FL_ALL(z[top]);
-    exp_of(&e);
-    e = (fl_v16)((i16)e & (i16)(place < n));
-    if (p) fl_store_some(p + k, n, &e);
-    sums += e;
+    load_row(K, z, k, &v);
+    raise_to(&most, v);
   }
-  float sum = total(&sums), share = norm / sum;
-  for (int k = 0; p && k < K; k++) p[k] *= share;
-  if (p) p[label] -= norm;
-  return log(sum) + (double)z[top] - z[label];
+  *top = largest_of(&most);
+  for (int k = 0; k < K; k += 16) {
+    load_row(K, z, k, &v);
+    int place = place_of(&v, *top);
+    if (place < 16) return k + place;
+  }
+  return 0;
+}
+
+/* e^(z - top), 0 beyond the row. */
+static inline void powers(int K, const float *z, int k, float top, fl_v16 *e) {
+  load_row(K, z, k, e);
+  *e -= FL_ALL(top);
+  exp_of(e);
+}
+
+/* p = norm * (softmax(z) - one-hot(label)); p may be z. */
+static inline void slopes(int K, const float *z, int32_t label, float norm, float top, float sum,
+                          float *p) {
+  float share = norm / sum;
+  for (int k = 0; k < K; k += 16) {
+    fl_v16 e;
+    powers(K, z, k, top, &e);
+    e = FL_ALL(share) * e - (fl_v16)((i16)FL_ALL(norm) & (i16)(places == label - k));
+    fl_store_some(p + k, K - k < 16 ? K - k : 16, &e);
+  }
+}
+
+/* The loss of one lane. A row's is log(sum of powers) + top - z[label]; the sums lie in 1 .. K and
+ * are multiplied with each other as long as the product is a number, so that few logarithms are
+ * taken. */
+static double lane_xent(int K, int64_t live, float norm, const int32_t *label, const float *z,
+                        float *dz, int64_t *hit) {
+  double loss = 0, product = 1;
+  for (int64_t row = 0; row < live; row++, z += K) {
+    float *p = dz ? dz + row * K : NULL, top;
+    fl_v16 e, sums = {0};
+    if (label[row] < 0) {
+      if (p) memset(p, 0, (size_t)K * sizeof *p);
+      continue;
+    }
+    *hit += find_top(K, z, &top) == label[row];
+    loss += (double)top - z[label[row]];
+    for (int k = 0; k < K; k += 16) {
+      powers(K, z, k, top, &e);
+      sums += e;
+    }
+    float sum = sum_of(&sums);
+    if (p) slopes(K, z, label[row], norm, top, sum, p);
+    product *= sum;
+    if (product < 1e200) continue;
+    loss += log(product);
+    product = 1;
+  }
+  return loss + log(product);
 }
 
 fl_status fl_cpu_xent(fl_dev *d, fl_batch b, int K, fl_coef norm, const int32_t *label, fl_cspan z,
                       fl_span dz, double *loss, int64_t *hit) {
   (void)d;
   for (int c = 0; c < b.C; c++) {
-    const int32_t *y = label + (int64_t)c * b.B;
-    const float *zs = fl_lane(z, c);
     float *dzs = dz.at ? fl_lane_out(dz, c) : NULL;
     int64_t live = b.rows[c];
-    for (int64_t row = 0; row < live; row++) {
-      if (y[row] < 0) {
-        if (dzs) memset(dzs + row * K, 0, (size_t)K * sizeof(float));
-        continue;
-      }
-      int top = first_largest(zs + row * K, K);
-      loss[c] +=
-          row_xent(K, zs + row * K, y[row], fl_coef_at(norm, c), top, dzs ? dzs + row * K : NULL);
-      hit[c] += top == y[row];
-    }
+    loss[c] += lane_xent(K, live, fl_coef_at(norm, c), label + (int64_t)c * b.B, fl_lane(z, c), dzs,
+                         &hit[c]);
     if (dzs) memset(dzs + live * K, 0, (size_t)((b.B - live) * K) * sizeof(float));
   }
   return FEDLANE_OK;
