@@ -75,7 +75,9 @@ static inline int fl_beside(int channels) { return channels % 16 == 0 ? 16 : 1; 
 
 /* FL_MADD: c + a * b for vectors of 16 floats, rounded once where the processor can. FL_MUL32: the
  * products of the lower halves of 8 integers with that of another. FL_KEEP: a vector that is used
- * several times is fetched once, into a register; compilers like to fetch it for each use. */
+ * several times is fetched once, into a register; compilers like to fetch it for each use.
+ * FL_AGAIN: what a pointer points to is fetched where it is used, not carried over from the loop's
+ * last turn in registers that sums need. */
 typedef float fl_v16 __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint64_t fl_v8 __attribute__((vector_size(64), may_alias));
 #ifdef __AVX512F__
@@ -83,10 +85,12 @@ typedef uint64_t fl_v8 __attribute__((vector_size(64), may_alias));
 #define FL_MADD(a, b, c) ((fl_v16)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define FL_MUL32(a, b) ((fl_v8)_mm512_mul_epu32((__m512i)(a), _mm512_set1_epi64(b)))
 #define FL_KEEP(v) __asm__("" : "+v"(v))
+#define FL_AGAIN(p) __asm__("" : "+r"(p))
 #else
 #define FL_MADD(a, b, c) ((a) * (b) + (c))
 #define FL_MUL32(a, b) (((a)&0xFFFFFFFFu) * (uint64_t)(b))
 #define FL_KEEP(v) ((void)0)
+#define FL_AGAIN(p) ((void)0)
 #endif
 
 /* 16 times the same float. */
@@ -108,6 +112,15 @@ static inline void fl_store_some(float *to, int n, const fl_v16 *v) {
   _mm512_mask_storeu_ps(to, (__mmask16)(0xFFFFu >> (16 - n)), (__m512)*v);
 #else
   memcpy(to, v, (size_t)n * sizeof *to);
+#endif
+}
+
+/* to = the first n of 16 numbers 0 .. 255, 0 < n <= 16. */
+static inline void fl_store_bytes(uint8_t *to, int n, const int32_t of[16]) {
+#ifdef __AVX512F__
+  _mm512_mask_cvtepi32_storeu_epi8(to, (__mmask16)(0xFFFFu >> (16 - n)), _mm512_loadu_si512(of));
+#else
+  for (int i = 0; i < n; i++) to[i] = (uint8_t)of[i];
 #endif
 }
 
@@ -154,9 +167,6 @@ void fl_cpu_pool_relu(int images, const fl_window *s, const float *x, float *y, 
 enum { FL_CPU_TILE = 1024 };
 void fl_cpu_mix_tile(int n, const float *x, double factor, int64_t *total);
 
-/* winograd.c: 3x3 convolutions with stride 1 between vectors of 16 channels. */
-/* Whether the functions below take this window and are the fastest way. */
-bool fl_wino_fits(const fl_window *s);
 /* What is done to a convolution's output before it is written. */
 typedef struct fl_after {
   bool relu;
@@ -164,6 +174,9 @@ typedef struct fl_after {
   uint8_t *mask;         /* of that pooling; NULL: not wanted */
   const float *gate;     /* without pooling: 0 is written where this is not positive; NULL: none */
 } fl_after;
+/* winograd.c: 3x3 convolutions with stride 1 between vectors of 16 channels. */
+/* Whether the functions below take this window and are the fastest way. */
+bool fl_wino_fits(const fl_window *s);
 /* One lane of the conv slots. Errors: MEMORY. */
 fl_status fl_wino_fwd(fl_dev *d, int images, const fl_window *s, const float *x, const float *w,
                       const float *bias, const fl_after *after, float *y);
@@ -171,6 +184,15 @@ fl_status fl_wino_bwd_data(fl_dev *d, int images, const fl_window *s, const floa
                            const float *w, const fl_after *after, float *dx);
 fl_status fl_wino_bwd_weights(fl_dev *d, int images, const fl_window *s, const float *x,
                               const float *dy, float scale, float *gw, float *gbias);
+
+/* narrow.c: the same for images of few channels in planes. */
+bool fl_narrow_fits(const fl_window *s);
+fl_status fl_narrow_fwd(fl_dev *d, int images, const fl_window *s, const float *x, const float *w,
+                        const float *bias, const fl_after *after, float *y);
+fl_status fl_narrow_bwd_data(fl_dev *d, int images, const fl_window *s, const float *dy,
+                             const float *w, const fl_after *after, float *dx);
+fl_status fl_narrow_bwd_weights(fl_dev *d, int images, const fl_window *s, const float *x,
+                                const float *dy, float scale, float *gw, float *gbias);
 
 /* The slots of ops.h, file by file. */
 int fl_cpu_count(const char **why);

@@ -195,19 +195,33 @@ fl_status fl_cpu_pool_bwd(fl_dev *d, fl_batch b, const fl_window *s, fl_pooling 
   return FEDLANE_OK;
 }
 
-/* One row of windows of single planes, PART at a time. */
-enum { PART = 16 };
+#define EVEN(i) 2 * (i), 2 * (i) + 2, 2 * (i) + 4, 2 * (i) + 6
+#define ODD(i) 2 * (i) + 1, 2 * (i) + 3, 2 * (i) + 5, 2 * (i) + 7
+#define EVEN_OF(a, b) __builtin_shufflevector(a, b, EVEN(0), EVEN(4), EVEN(8), EVEN(12))
+#define ODD_OF(a, b) __builtin_shufflevector(a, b, ODD(0), ODD(4), ODD(8), ODD(12))
 
-static inline void windows1(int n, const float *restrict top, const float *restrict low,
-                            float *restrict y, uint8_t *restrict mask) {
-  for (int at = 0; at < n; at += PART) {
-    int32_t place[PART];
-    int m = n - at < PART ? n - at : PART;
-    const float *a = top + 2 * at, *b = low + 2 * at;
+/* The pixels of n windows side by side, left and right ones apart; 0 < n <= 16. */
+static inline void part_row(int n, const float *row, fl_v16 *left, fl_v16 *right) {
+  fl_v16 first, second = {0};
+  fl_load_some(row, 2 * n < V ? 2 * n : V, &first);
+  if (2 * n > V) fl_load_some(row + V, 2 * n - V, &second);
+  *left = EVEN_OF(first, second);
+  *right = ODD_OF(first, second);
+}
+
+/* One row of windows of single planes. */
+static inline void windows1(int windows, const float *top, const float *low, float *y,
+                            uint8_t *mask) {
+  for (int at = 0; at < windows; at += V) {
+    int n = windows - at < V ? windows - at : V;
+    fl_v16 a, b, c, d, largest;
+    int32_t place[V];
+    part_row(n, top + 2 * at, &a, &b);
+    part_row(n, low + 2 * at, &c, &d);
     FL_SIMD
-    for (int v = 0; v < m; v++)
-      y[at + v] = fl_pool_relu(a[2 * v], a[2 * v + 1], b[2 * v], b[2 * v + 1], &place[v]);
-    for (int v = 0; v < (mask ? m : 0); v++) mask[at + v] = (uint8_t)place[v];
+    for (int v = 0; v < V; v++) largest[v] = fl_pool_relu(a[v], b[v], c[v], d[v], &place[v]);
+    fl_store_some(y + at, n, &largest);
+    if (mask) fl_store_bytes(mask + at, n, place);
   }
 }
 
