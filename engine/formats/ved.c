@@ -189,7 +189,7 @@ static void pass_time(const reader *r, trip *t, double seconds) {
 }
 
 static fl_status add_row(reader *r, const fl_csv *c, const int column[USED], const double v[USED]) {
-  trip *t;
+  trip *t = NULL;
   FL_TRY(find_trip(r, v, &t));
   if (v[TIME] < t->last)
     return fl_csv_fail(c, column[TIME], "is before the time of the trip's row before");
@@ -236,7 +236,7 @@ static fl_status read_weights(reader *r) {
   fl_csv c = {0};
   fl_status status;
   bool more;
-  int vehicle, weight, width;
+  int vehicle = 0, weight = 0, width;
   char *path = NULL, text[64];
   FL_GO(fl_file_beside(r->how->path, r->args->vehicles, &path));
   FL_GO(fl_csv_open(path, ',', &c));
