@@ -185,7 +185,7 @@ fl_status fl_wino_bwd_data(fl_dev *d, int images, const fl_window *s, const floa
 fl_status fl_wino_bwd_weights(fl_dev *d, int images, const fl_window *s, const float *x,
                               const float *dy, float scale, float *gw, float *gbias);
 
-/* narrow.c: the same for images of few channels in planes. */
+/* narrow.c, narrow_weights.c: the same for images of few channels in planes. */
 bool fl_narrow_fits(const fl_window *s);
 fl_status fl_narrow_fwd(fl_dev *d, int images, const fl_window *s, const float *x, const float *w,
                         const float *bias, const fl_after *after, float *y);

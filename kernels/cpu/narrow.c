@@ -1,10 +1,9 @@
 /* Convolutions with stride 1 of images of few channels, which lie in planes: the first layers of
  * networks, and all of a small one. A library that takes channels 16 at a time fills most of them
  * up with zeros here. Outputs in planes are made 16 pixels of a row at a time, several rows and
- * outputs together; outputs in vectors of 16 channels, several pixels together. The gradient of the
- * weights keeps a vector of sums a weight, or a vector of 16 outputs, for all images.
- *
- * Images are copied into planes with a border of zeros, so that nothing looks beyond an edge. */
+ * outputs together; outputs in vectors of 16 channels, several pixels together. */
+#include "narrow.h"
+
 #include <string.h>
 
 #include "pool.h"
@@ -14,35 +13,26 @@
 enum {
   V = 16,
   CHANNELS = 8, /* of the input, at most */
-  OUTS = 6,     /* planes, or channels, that are worked on together */
-  ROWS = 4,     /* of pixels, likewise */
+  OUTS = FL_PLANES_TOGETHER,
+  ROWS = 4, /* of pixels that are worked on together */
   PIXELS = 10,
-  SIDE = 5, /* places of the window in a row, likewise */
 };
 
 bool fl_narrow_fits(const fl_window *s) {
   return !s->flat && s->stride == 1 && s->kernel > 3 && s->in.channels <= CHANNELS;
 }
 
-/* Images as planes inside a border of zeros; rows first .. end-1 are not border. */
-typedef struct planes {
-  int n, first, end;
-  int64_t pitch, size; /* floats a row, and a plane */
-  float *at;
-} planes;
-
-static planes planes_of(fl_image s, int border, int64_t pitch) {
-  return (planes){.n = s.channels,
-                  .first = border,
-                  .end = border + s.height,
-                  .pitch = pitch,
-                  .size = pitch * (s.height + 2 * border)};
+fl_planes fl_planes_of(fl_image s, int border, int64_t pitch) {
+  return (fl_planes){.n = s.channels,
+                     .first = border,
+                     .end = border + s.height,
+                     .pitch = pitch,
+                     .size = pitch * (s.height + 2 * border)};
 }
 
-/* A vector may be read from anywhere in a row, so some floats follow the last plane. */
-static int64_t planes_floats(const planes *p) { return p->n * p->size + 2 * V; }
+int64_t fl_planes_floats(const fl_planes *p) { return p->n * p->size + 2 * V; }
 
-static void planes_take(const planes *p, fl_image s, const float *from) {
+void fl_planes_take(const fl_planes *p, fl_image s, const float *from) {
   int64_t border = p->first, beside = fl_beside(s.channels), pixels = (int64_t)s.height * s.width;
   for (int c = 0; c < s.channels; c++) {
     const float *in = from + c / beside * beside * pixels + c % beside;
@@ -53,6 +43,14 @@ static void planes_take(const planes *p, fl_image s, const float *from) {
       else
         for (int w = 0; w < s.width; w++) to[w] = in[w * V];
   }
+}
+
+fl_status fl_planes_room(fl_dev *d, int64_t zeros, int64_t others, float **out) {
+  void *at = NULL;
+  FL_TRY(fl_cpu_scratch(d, (zeros + others) * (int64_t)sizeof(float), &at));
+  memset(at, 0, (size_t)zeros * sizeof(float));
+  *out = at;
+  return FEDLANE_OK;
 }
 
 /* Which way the weights are read: an output of the way back is a channel of the input, and the
@@ -76,11 +74,8 @@ static void pack(const taps *t, const float *w, int out, int n, float *to) {
         for (int i = 0; i < n; i++) *to++ = tap_at(t, w, out + i, in, kh, kw);
 }
 
-/* How many of `left` outputs are taken together. */
-static int some_outs(int left) { return left >= OUTS ? OUTS : left >= 2 ? 2 : 1; }
-
 /* 16 pixels of R rows of N outputs in planes, from a row and a column on. */
-INLINE void slide(const int N, const int R, const planes *x, int k, const float *w, int row,
+INLINE void slide(const int N, const int R, const fl_planes *x, int k, const float *w, int row,
                   int column, fl_v16 s[OUTS][ROWS]) {
   int first = x->first - (row + R - 1), end = x->end - row;
   if (first < 0) first = 0;
@@ -104,7 +99,7 @@ INLINE void slide(const int N, const int R, const planes *x, int k, const float 
     }
 }
 
-INLINE void slide_rows(const int N, const int R, const planes *x, int k, const float *w,
+INLINE void slide_rows(const int N, const int R, const fl_planes *x, int k, const float *w,
                        const float *bias, fl_image to, int row, float *y) {
   for (int column = 0; column < to.width; column += V) {
     fl_v16 s[OUTS][ROWS] = {0};
@@ -118,7 +113,7 @@ INLINE void slide_rows(const int N, const int R, const planes *x, int k, const f
   }
 }
 
-INLINE void slide_image(const int N, const planes *x, int k, const float *w, const float *bias,
+INLINE void slide_image(const int N, const fl_planes *x, int k, const float *w, const float *bias,
                         fl_image to, float *y) {
   int row = 0;
   for (; row + ROWS <= to.height; row += ROWS) slide_rows(N, ROWS, x, k, w, bias, to, row, y);
@@ -126,13 +121,13 @@ INLINE void slide_image(const int N, const planes *x, int k, const float *w, con
   if (row < to.height) slide_rows(N, 1, x, k, w, bias, to, row, y);
 }
 
-/* An image in planes; w as packed for some_outs() outputs at a time. */
-static void slide_all(const planes *x, const taps *t, const float *w, const float *bias,
+/* An image in planes; w as packed for fl_planes_some() outputs at a time. */
+static void slide_all(const fl_planes *x, const taps *t, const float *w, const float *bias,
                       fl_image to, float *y) {
   int64_t each = (int64_t)t->ins * t->k * t->k, plane = (int64_t)to.height * to.width;
   for (int out = 0, n; out < t->outs; out += n) {
     const float *biases = bias ? bias + out : NULL;
-    n = some_outs(t->outs - out);
+    n = fl_planes_some(t->outs - out);
     if (n == OUTS)
       slide_image(OUTS, x, t->k, w + out * each, biases, to, y + out * plane);
     else if (n == 2)
@@ -143,7 +138,7 @@ static void slide_all(const planes *x, const taps *t, const float *w, const floa
 }
 
 /* P pixels of R rows of 16 outputs. */
-INLINE void spread(const int R, const int P, const planes *x, int k, const float *w,
+INLINE void spread(const int R, const int P, const fl_planes *x, int k, const float *w,
                    const fl_v16 *bias, int row, int column, int64_t width, float *y) {
   fl_v16 s[2][PIXELS];
   for (int r = 0; r < R; r++)
@@ -164,7 +159,7 @@ INLINE void spread(const int R, const int P, const planes *x, int k, const float
     for (int p = 0; p < P; p++) *(fl_v16 *)(y + ((row + r) * width + column + p) * V) = s[r][p];
 }
 
-INLINE void spread_rows(const int R, const planes *x, int k, const float *w, const fl_v16 *bias,
+INLINE void spread_rows(const int R, const fl_planes *x, int k, const float *w, const fl_v16 *bias,
                         int row, int width, float *y) {
   int column = 0;
   for (; column + PIXELS <= width; column += PIXELS)
@@ -174,7 +169,7 @@ INLINE void spread_rows(const int R, const planes *x, int k, const float *w, con
 }
 
 /* An image in vectors of 16 channels; w as packed for 16 outputs at a time. */
-static void spread_all(const planes *x, const taps *t, const float *w, const float *bias,
+static void spread_all(const fl_planes *x, const taps *t, const float *w, const float *bias,
                        fl_image to, float *y) {
   int64_t each = (int64_t)t->ins * t->k * t->k;
   for (int out = 0; out < t->outs; out += V, y += (int64_t)to.height * to.width * V) {
@@ -190,35 +185,26 @@ static void spread_all(const planes *x, const taps *t, const float *w, const flo
 static void pack_all(const taps *t, const float *w, bool vectors, float *to) {
   int64_t each = (int64_t)t->ins * t->k * t->k;
   for (int out = 0, n; out < t->outs; out += n) {
-    n = vectors ? V : some_outs(t->outs - out);
+    n = vectors ? V : fl_planes_some(t->outs - out);
     pack(t, w, out, n, to + out * each);
   }
 }
 
-/* Scratch memory of a pass, zeros where images have their borders. */
-static fl_status room(fl_dev *d, int64_t zeros, int64_t others, float **out) {
-  void *at = NULL;
-  FL_TRY(fl_cpu_scratch(d, (zeros + others) * (int64_t)sizeof(float), &at));
-  memset(at, 0, (size_t)zeros * sizeof(float));
-  *out = at;
-  return FEDLANE_OK;
-}
-
 fl_status fl_narrow_fwd(fl_dev *d, int images, const fl_window *s, const float *x, const float *w,
                         const float *bias, const fl_after *after, float *y) {
-  planes in = planes_of(s->in, s->pad, s->in.width + 2 * s->pad);
+  fl_planes in = fl_planes_of(s->in, s->pad, s->in.width + 2 * s->pad);
   taps t = {s->kernel, s->out.channels, s->in.channels, false};
   bool vectors = fl_beside(s->out.channels) == V;
-  int64_t size = fl_image_size(s->out), floats = planes_floats(&in);
+  int64_t size = fl_image_size(s->out), floats = fl_planes_floats(&in);
   int64_t weights = (int64_t)t.outs * t.ins * t.k * t.k;
   int64_t step = after->pool ? fl_image_size(after->pool->out) : size;
   float *packed, *whole;
-  FL_TRY(room(d, floats, weights + size, &in.at));
+  FL_TRY(fl_planes_room(d, floats, weights + size, &in.at));
   packed = in.at + floats;
   pack_all(&t, w, vectors, packed);
   for (int i = 0; i < images; i++, x += fl_image_size(s->in), y += step) {
     whole = after->pool ? packed + weights : y;
-    planes_take(&in, s->in, x);
+    fl_planes_take(&in, s->in, x);
     (vectors ? spread_all : slide_all)(&in, &t, packed, bias, s->out, whole);
     if (after->pool)
       fl_cpu_pool_relu(1, after->pool, whole, y, after->mask ? after->mask + i * step : NULL);
@@ -230,158 +216,16 @@ fl_status fl_narrow_fwd(fl_dev *d, int images, const fl_window *s, const float *
 fl_status fl_narrow_bwd_data(fl_dev *d, int images, const fl_window *s, const float *dy,
                              const float *w, const fl_after *after, float *dx) {
   int border = s->kernel - 1 - s->pad;
-  planes from = planes_of(s->out, border, s->out.width + 2 * border);
+  fl_planes from = fl_planes_of(s->out, border, s->out.width + 2 * border);
   taps t = {s->kernel, s->in.channels, s->out.channels, true};
-  int64_t size = fl_image_size(s->in), floats = planes_floats(&from);
-  FL_TRY(room(d, floats, (int64_t)t.outs * t.ins * t.k * t.k, &from.at));
+  int64_t size = fl_image_size(s->in), floats = fl_planes_floats(&from);
+  FL_TRY(fl_planes_room(d, floats, (int64_t)t.outs * t.ins * t.k * t.k, &from.at));
   pack_all(&t, w, false, from.at + floats);
   for (int i = 0; i < images; i++, dy += fl_image_size(s->out), dx += size) {
-    planes_take(&from, s->out, dy);
+    fl_planes_take(&from, s->out, dy);
     slide_all(&from, &t, from.at + floats, NULL, s->in, dx);
     const float *gate = after->gate ? after->gate + i * size : NULL;
     for (int64_t j = 0; gate && j < size; j++) dx[j] = gate[j] > 0 ? dx[j] : 0;
   }
-  return FEDLANE_OK;
-}
-
-/* Gradients of weights. sums: a vector a weight of w [outs, ins, k, k], whose elements are still
- * to be added up, or, for outputs in vectors, one for 16 outputs [outs/16, ins, k, k]. */
-typedef struct weigh {
-  const fl_window *s;
-  planes x, dy; /* dy.at: vectors of channels where outputs lie so */
-  fl_v16 *sums, *bias;
-} weigh;
-
-/* K places of the window, from row kh and column kw on, between one channel and N outputs. */
-INLINE void meet_planes(const int N, const int K, const weigh *g, int out, int in, int kh, int kw) {
-  int64_t k = g->s->kernel, each = g->s->in.channels * k * k;
-  fl_v16 s[OUTS][SIDE], *sums = g->sums + out * each + (in * k + kh) * k + kw;
-  const float *x = g->x.at + in * g->x.size + kh * g->x.pitch + kw;
-  const float *dy = g->dy.at + out * g->dy.size;
-  for (int n = 0; n < N; n++)
-    for (int i = 0; i < K; i++) s[n][i] = sums[n * each + i];
-  for (int h = 0; h < g->s->out.height; h++, x += g->x.pitch, dy += g->dy.pitch)
-    for (int64_t v = 0; v < g->dy.pitch; v += V)
-      for (int i = 0; i < K; i++) {
-        fl_v16 a = *(const fl_v16 *)(x + v + i);
-        FL_KEEP(a);
-        for (int n = 0; n < N; n++)
-          s[n][i] = FL_MADD(*(const fl_v16 *)(dy + n * g->dy.size + v), a, s[n][i]);
-      }
-  for (int n = 0; n < N; n++)
-    for (int i = 0; i < K; i++) sums[n * each + i] = s[n][i];
-}
-
-/* The same between N channels and 16 outputs. */
-INLINE void meet_vectors(const int N, const int K, const weigh *g, int out, int in, int kh,
-                         int kw) {
-  int64_t k = g->s->kernel, W = g->s->out.width;
-  fl_v16 s[OUTS][SIDE],
-      *sums = g->sums + ((int64_t)(out / V * g->s->in.channels + in) * k + kh) * k + kw;
-  const float *x = g->x.at + in * g->x.size + kh * g->x.pitch + kw;
-  const float *dy = g->dy.at + out * W * g->s->out.height;
-  for (int n = 0; n < N; n++)
-    for (int i = 0; i < K; i++) s[n][i] = sums[n * k * k + i];
-  for (int h = 0; h < g->s->out.height; h++, x += g->x.pitch, dy += W * V)
-    for (int64_t p = 0; p < W; p++) {
-      fl_v16 a = *(const fl_v16 *)(dy + p * V);
-      FL_KEEP(a);
-      FL_AGAIN(x);
-      for (int n = 0; n < N; n++)
-        for (int i = 0; i < K; i++) s[n][i] = FL_MADD(FL_ALL(x[n * g->x.size + p + i]), a, s[n][i]);
-    }
-  for (int n = 0; n < N; n++)
-    for (int i = 0; i < K; i++) sums[n * k * k + i] = s[n][i];
-}
-
-/* vectors: whether outputs come in vectors of 16 channels. */
-INLINE void meet(const bool vectors, const int N, const int K, const weigh *g, int out, int in,
-                 int kh, int kw) {
-  if (vectors)
-    meet_vectors(N, K, g, out, in, kh, kw);
-  else
-    meet_planes(N, K, g, out, in, kh, kw);
-}
-
-INLINE void meet_window(const bool vectors, const int N, const weigh *g, int out, int in) {
-  int k = g->s->kernel;
-  for (int kh = 0; kh < k; kh++) {
-    int kw = 0;
-    for (; kw + SIDE <= k; kw += SIDE) meet(vectors, N, SIDE, g, out, in, kh, kw);
-    for (; kw < k; kw++) meet(vectors, N, 1, g, out, in, kh, kw);
-  }
-}
-
-/* All weights: of the outputs, or the channels, that are taken together, the others one by one. */
-INLINE void meet_all(const bool vectors, const weigh *g) {
-  int ins = g->s->in.channels, outs = g->s->out.channels, many = vectors ? ins : outs;
-  for (int one = 0; one < (vectors ? outs : ins); one += vectors ? V : 1)
-    for (int i = 0, n; i < many; i += n) {
-      n = some_outs(many - i);
-      int out = vectors ? one : i, in = vectors ? i : one;
-      if (n == OUTS)
-        meet_window(vectors, OUTS, g, out, in);
-      else if (n == 2)
-        meet_window(vectors, 2, g, out, in);
-      else
-        meet_window(vectors, 1, g, out, in);
-    }
-}
-
-static void meet_image(const weigh *g, bool vectors) {
-  if (vectors)
-    meet_all(true, g);
-  else
-    meet_all(false, g);
-}
-
-static float total(const fl_v16 *v) {
-  float sum = 0;
-  for (int i = 0; i < V; i++) sum += (*v)[i];
-  return sum;
-}
-
-/* to[n] += scale * the sums, of n vectors that stand for a number, or for one of 16 outputs, each.
- */
-static void settle(bool vectors, int outs, int64_t each, float scale, const fl_v16 *sums,
-                   float *to) {
-  for (int o = 0; o < outs; o++)
-    for (int64_t i = 0; i < each; i++)
-      to[o * each + i] +=
-          scale * (vectors ? sums[o / V * each + i][o % V] : total(&sums[o * each + i]));
-}
-
-static void add_bias(const weigh *g, bool vectors) {
-  int64_t n = (int64_t)g->s->out.height * (vectors ? g->s->out.width * V : g->dy.pitch);
-  int of = vectors ? g->s->out.channels / V : g->s->out.channels;
-  for (int o = 0; o < of; o++)
-    for (int64_t i = 0; i < n; i += V) g->bias[o] += *(const fl_v16 *)(g->dy.at + o * n + i);
-}
-
-fl_status fl_narrow_bwd_weights(fl_dev *d, int images, const fl_window *s, const float *x,
-                                const float *dy, float scale, float *gw, float *gbias) {
-  bool vectors = fl_beside(s->out.channels) == V;
-  int64_t each = (int64_t)s->in.channels * s->kernel * s->kernel;
-  weigh g = {.s = s,
-             .x = planes_of(s->in, s->pad, s->in.width + 2 * s->pad),
-             .dy = planes_of(s->out, 0, (s->out.width + V - 1) / V * V)};
-  int64_t n = s->out.channels, floats = planes_floats(&g.x) / V * V + V;
-  int64_t own = vectors ? 0 : planes_floats(&g.dy);
-  float *at;
-  FL_TRY(room(d, n * V * (each + 1) + floats + own, 0, &at));
-  g.sums = (fl_v16 *)at;
-  g.bias = g.sums + n * each;
-  g.x.at = (float *)(g.bias + n);
-  float *copy = g.x.at + floats;
-  for (int i = 0; i < images; i++) {
-    const float *one = dy + i * fl_image_size(s->out);
-    g.dy.at = vectors ? (float *)one : copy;
-    planes_take(&g.x, s->in, x + i * fl_image_size(s->in));
-    if (!vectors) planes_take(&g.dy, s->out, one);
-    meet_image(&g, vectors);
-    if (gbias) add_bias(&g, vectors);
-  }
-  settle(vectors, s->out.channels, each, scale, g.sums, gw);
-  if (gbias) settle(vectors, s->out.channels, 1, scale, g.bias, gbias);
   return FEDLANE_OK;
 }
