@@ -16,11 +16,12 @@ static const fl_sampler *find(const char *name) {
 static void draws_distinct_clients(void) {
   const fl_sampler *s = find("uniform");
   fl_args args = fl_args_of(&s->record);
-  const int32_t sizes[][2] = {{1, 1}, {2, 1}, {7, 7}, {100, 1}, {1000, 100}, {1000, 999}};
-  static int32_t out[1000];
-  static bool seen[1000];
+  const int32_t sizes[][2] = {{1, 1},      {2, 1},     {7, 7},     {100, 1},     {1000, 100},
+                              {1000, 999}, {1000, 62}, {1000, 63}, {20000, 1250}};
+  static int32_t out[2000];
+  static bool seen[20000];
   CU_ASSERT(!s->repeats(args.at));
-  for (int i = 0; i < 6; i++)
+  for (int i = 0; i < 9; i++)
     for (uint32_t round = 1; round < 20; round++) {
       int32_t N = sizes[i][0], M = sizes[i][1];
       CU_ASSERT_EQUAL(s->draw(args.at, 1, round, N, M, out), FEDLANE_OK);
@@ -51,22 +52,45 @@ static void depends_on_seed_and_round(void) {
 
 /* Over R rounds client i comes up in place k about R/N times: a binomial count, within 5 of its
  * deviations for every client and place. */
+static void counts_are_even(const fl_sampler *s, const void *args, int32_t N) {
+  enum { M = 4, R = 20000 };
+  static int count[100][M];
+  const double share = 1.0 / N, deviation = sqrt(R * share * (1 - share));
+  memset(count, 0, sizeof count);
+  for (uint32_t round = 0; round < R; round++) {
+    int32_t out[M];
+    s->draw(args, 2, round, N, M, out);
+    for (int k = 0; k < M; k++) count[out[k]][k]++;
+  }
+  for (int i = 0; i < N; i++)
+    for (int k = 0; k < M; k++) CU_ASSERT_DOUBLE_EQUAL(count[i][k], R * share, 5 * deviation);
+}
+
 static void is_uniform(void) {
-  enum { N = 10, M = 4, R = 20000 };
   const fl_sampler *s = find("uniform");
   fl_args args = fl_args_of(&s->record);
-  const double deviation = sqrt(R * (1.0 / N) * (1 - 1.0 / N));
   for (int replacement = 0; replacement < 2; replacement++) {
-    int count[N][M] = {{0}};
     fl_args_set(&args, "replacement", replacement);
-    for (uint32_t round = 0; round < R; round++) {
-      int32_t out[M];
-      s->draw(args.at, 2, round, N, M, out);
-      for (int k = 0; k < M; k++) count[out[k]][k]++;
-    }
-    for (int i = 0; i < N; i++)
-      for (int k = 0; k < M; k++) CU_ASSERT_DOUBLE_EQUAL(count[i][k], (double)R / N, 5 * deviation);
+    counts_are_even(s, args.at, 10);
+    counts_are_even(s, args.at, 100);
   }
+}
+
+/* Each of the 780 pairs of 40 clients is a cohort of two as often as any other. */
+static void pairs_are_even(void) {
+  enum { N = 40, M = 2, R = 78000 };
+  const fl_sampler *s = find("uniform");
+  fl_args args = fl_args_of(&s->record);
+  static int count[N][N];
+  const double share = 2.0 / (N * (N - 1)), deviation = sqrt(R * share * (1 - share));
+  memset(count, 0, sizeof count);
+  for (uint32_t round = 0; round < R; round++) {
+    int32_t out[M];
+    s->draw(args.at, 3, round, N, M, out);
+    count[out[0] < out[1] ? out[0] : out[1]][out[0] < out[1] ? out[1] : out[0]]++;
+  }
+  for (int i = 0; i < N; i++)
+    for (int k = i + 1; k < N; k++) CU_ASSERT_DOUBLE_EQUAL(count[i][k], R * share, 5 * deviation);
 }
 
 /* Of 50 draws with replacement from 1,000 clients, 1,225 pairs meet with chance 1/1000 each. */
@@ -120,6 +144,7 @@ static const fl_test tests[] = {
     {"draws distinct clients", draws_distinct_clients},
     {"depends on seed and round", depends_on_seed_and_round},
     {"is uniform", is_uniform},
+    {"pairs are even", pairs_are_even},
     {"replacement repeats", replacement_repeats},
     {"refuses too large a cohort", refuses_too_large_a_cohort},
     {"cyclic goes round", cyclic_goes_round},

@@ -1,3 +1,5 @@
+#include <stdlib.h>
+
 #include "samplers.h"
 
 typedef struct uniform_args {
@@ -6,14 +8,38 @@ typedef struct uniform_args {
 
 static bool repeats(const void *args) { return ((const uniform_args *)args)->replacement; }
 
-/* Without replacement: each client in turn is taken with probability (still wanted) / (still to be
- * seen), which makes every subset equally likely and needs no memory (Knuth, The Art of Computer
- * Programming 2, algorithm 3.4.2 S); then the order is shuffled. O(N). */
-static void draw_distinct(fl_rng *rng, int32_t N, int32_t M, int32_t *out) {
+/* Each client in turn is taken with probability (still wanted) / (still to be seen), which makes
+ * every subset equally likely and needs no memory (Knuth, The Art of Computer Programming 2,
+ * algorithm 3.4.2 S). O(N). */
+static void pick_in_turn(fl_rng *rng, int32_t N, int32_t M, int32_t *out) {
   int32_t taken = 0;
   for (int32_t i = 0; taken < M; i++)
     if (fl_rng_below(rng, (uint32_t)(N - i)) < (uint32_t)(M - taken)) out[taken++] = i;
-  fl_rng_shuffle(rng, out, M);
+}
+
+static int ascending(const void *a, const void *b) {
+  const int32_t *x = a, *y = b;
+  return (*x > *y) - (*x < *y);
+}
+
+/* Draws with replacement until M different clients have come, by symmetry any M with equal chance.
+ * As many are drawn at a time as are missing, so there are never more. O(M log M). */
+static void pick_anywhere(fl_rng *rng, int32_t N, int32_t M, int32_t *out) {
+  for (int32_t n = 0; n < M;) {
+    for (int32_t i = n; i < M; i++) out[i] = (int32_t)fl_rng_below(rng, (uint32_t)N);
+    qsort(out, (size_t)M, sizeof *out, ascending);
+    n = 0;
+    for (int32_t i = 0; i < M; i++)
+      if (n == 0 || out[i] != out[n - 1]) out[n++] = out[i];
+  }
+}
+
+/* A cohort that is a small part of its population, so that hardly anybody is drawn twice. */
+static bool is_sparse(int32_t N, int32_t M) { return M <= N / 16; }
+
+static void draw_distinct(fl_rng *rng, int32_t N, int32_t M, int32_t *out) {
+  (is_sparse(N, M) ? pick_anywhere : pick_in_turn)(rng, N, M, out);
+  fl_rng_shuffle(rng, out, M); /* both leave them in order */
 }
 
 static fl_status draw(const void *args, uint32_t seed, uint32_t round, int32_t N, int32_t M,
