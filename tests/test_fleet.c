@@ -1,4 +1,5 @@
 /* Fleets of workers end with the bits of the run that trains by itself. */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +91,7 @@ typedef struct meddler {
   fl_route route; /* of the worker */
   fl_letter held[64];
   int n_held, passed;
-  volatile bool over;
+  atomic_bool over;
 } meddler;
 
 static void pass(meddler *m, const fl_letter *letter, bool up) {
@@ -150,7 +151,7 @@ static void *meddle(void *of) {
 
 static void open_meddler(meddler *m, const fl_fleet_rig *r, const char *address) {
   fl_port_options options = {.patience = 10};
-  memset(m, 0, sizeof *m);
+  *m = (meddler){0};
   CU_ASSERT_EQUAL_FATAL(fl_port_connect(r->address, &options, &m->above), FEDLANE_OK);
   CU_ASSERT_EQUAL_FATAL(fl_port_bind(address, &options, &m->below), FEDLANE_OK);
   CU_ASSERT_EQUAL_FATAL(pthread_create(&m->thread, NULL, meddle, m), 0);
