@@ -68,13 +68,13 @@ static void *work(void *of) {
   return NULL;
 }
 
-static fl_fleet_rig_worker *start(fl_fleet_rig *r, const char *a, const char *b,
-                                  const fl_security *security) {
+static fl_fleet_rig_worker *start(fl_fleet_rig *r, const char *address, const char *a,
+                                  const char *b, const fl_security *security) {
   fl_fleet_rig_worker *w = &r->worker[r->n_worker++];
   w->override[0] = "threads=1";
   w->override[1] = a;
   w->override[2] = b;
-  w->options = (fl_work_options){.address = r->address,
+  w->options = (fl_work_options){.address = address,
                                  .name = "worker",
                                  .security = *security,
                                  .n_override = 1 + (a != NULL) + (b != NULL),
@@ -85,11 +85,15 @@ static fl_fleet_rig_worker *start(fl_fleet_rig *r, const char *a, const char *b,
 }
 
 fl_fleet_rig_worker *fl_fleet_rig_work(fl_fleet_rig *r, const char *a, const char *b) {
-  return start(r, a, b, &(fl_security){0});
+  return start(r, r->address, a, b, &(fl_security){0});
+}
+
+fl_fleet_rig_worker *fl_rig_work_at(fl_fleet_rig *r, const char *address, const char *a) {
+  return start(r, address, a, NULL, &(fl_security){0});
 }
 
 fl_fleet_rig_worker *fl_rig_work_with(fl_fleet_rig *r, const fl_security *security) {
-  return start(r, NULL, NULL, security);
+  return start(r, r->address, NULL, NULL, security);
 }
 
 fl_status fl_fleet_rig_join(fl_fleet_rig_worker *w) {

@@ -47,6 +47,8 @@ void fl_fleet_rig_open(fl_fleet_rig *rig, const char *text, fl_fleet_rig_link li
 void fl_fleet_rig_start(fl_fleet_rig *rig);
 /* Starts a worker with at most two overrides, NULL: none; they stay the caller's. */
 fl_fleet_rig_worker *fl_fleet_rig_work(fl_fleet_rig *rig, const char *a, const char *b);
+/* The same at another address than the coordinator's own. */
+fl_fleet_rig_worker *fl_rig_work_at(fl_fleet_rig *rig, const char *address, const char *a);
 /* The same with keys. */
 fl_fleet_rig_worker *fl_rig_work_with(fl_fleet_rig *rig, const fl_security *security);
 /* Waits for the worker's end: its status. */

@@ -1,4 +1,5 @@
 /* Fleets of workers end with the bits of the run that trains by itself. */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,9 +22,10 @@ static const char *const small = DATA SMALL TRAIN(4) "fleet: {patience: 2}\n";
 static const char *const large = DATA LARGE TRAIN(2) "fleet: {patience: 2}\n";
 
 /* Workers of different speeds: some train a client at a time, some with two threads. */
+static const char *const how[] = {"width=1", "threads=2", "width=3", "threads=1", "width=2"};
+
 static void train_with(const char *text, fl_fleet_rig_link link, int workers,
                        const char *override) {
-  static const char *const how[] = {"width=1", "threads=2", "width=3", "threads=1", "width=2"};
   char peers[32];
   const char *all[] = {peers, override};
   fl_fleet_rig r;
@@ -82,14 +84,14 @@ static void memory_for_a_client_at_a_time(void) {
 }
 
 /* Between a coordinator and a worker: holds the chunks of uploads back and passes them on in
- * another order, each twice. */
+ * another order, the last first, and then once more as they came. */
 typedef struct meddler {
   fl_port *above, *below;
   pthread_t thread;
   fl_route route; /* of the worker */
   fl_letter held[64];
   int n_held, passed;
-  volatile bool over;
+  atomic_bool over;
 } meddler;
 
 static void pass(meddler *m, const fl_letter *letter, bool up) {
@@ -100,8 +102,8 @@ static void pass(meddler *m, const fl_letter *letter, bool up) {
 }
 
 static void pass_held(meddler *m) {
-  for (int turn = 0; turn < 2; turn++)
-    for (int i = 0; i < m->n_held; i++) pass(m, &m->held[(i * 7 + 3) % m->n_held], true);
+  for (int i = m->n_held - 1; i >= 0; i--) pass(m, &m->held[i], true);
+  for (int i = 0; i < m->n_held; i++) pass(m, &m->held[i], true);
   m->passed += m->n_held;
   for (int i = 0; i < m->n_held; i++) fl_letter_close(&m->held[i]);
   m->n_held = 0;
@@ -147,27 +149,55 @@ static void *meddle(void *of) {
   return NULL;
 }
 
-static void chunks_in_disorder(void) {
-  static const char *const override[] = {"algorithm.name=scaffold"};
+static void open_meddler(meddler *m, const fl_fleet_rig *r, const char *address) {
   fl_port_options options = {.patience = 10};
-  meddler m = {0};
+  *m = (meddler){0};
+  CU_ASSERT_EQUAL_FATAL(fl_port_connect(r->address, &options, &m->above), FEDLANE_OK);
+  CU_ASSERT_EQUAL_FATAL(fl_port_bind(address, &options, &m->below), FEDLANE_OK);
+  CU_ASSERT_EQUAL_FATAL(pthread_create(&m->thread, NULL, meddle, m), 0);
+}
+
+static void close_meddler(meddler *m) {
+  m->over = true;
+  pthread_join(m->thread, NULL);
+  for (int i = 0; i < m->n_held; i++) fl_letter_close(&m->held[i]);
+  fl_port_close(&m->above, 0);
+  fl_port_close(&m->below, 0);
+}
+
+/* Workers of different speeds, each behind a meddler of its own. */
+static void disorder(fl_fleet_rig_link link, int workers) {
+  enum { MOST = FL_FLEET_RIG_WORKERS };
+  char peers[32];
+  const char *override[] = {peers, "algorithm.name=scaffold"};
+  meddler m[MOST];
+  char address[MOST][32];
+  int passed = 0;
   fl_fleet_rig r;
-  fl_fleet_rig_open(&r, large, FL_FLEET_RIG_TCP, 1, override);
-  CU_ASSERT_EQUAL_FATAL(fl_port_connect(r.address, &options, &m.above), FEDLANE_OK);
-  CU_ASSERT_EQUAL_FATAL(fl_port_bind("loopback://meddler", &options, &m.below), FEDLANE_OK);
-  CU_ASSERT_EQUAL_FATAL(pthread_create(&m.thread, NULL, meddle, &m), 0);
-  snprintf(r.address, sizeof r.address, "loopback://meddler");
-  fl_fleet_rig_work(&r, NULL, NULL);
+  snprintf(peers, sizeof peers, "fleet.peers=%d", workers);
+  fl_fleet_rig_open(&r, large, link, 2, override);
+  for (int i = 0; i < workers; i++) {
+    snprintf(address[i], sizeof address[i], "loopback://meddler%d", i);
+    open_meddler(&m[i], &r, address[i]);
+    fl_rig_work_at(&r, address[i], how[i]);
+  }
   fl_fleet_rig_start(&r);
   fl_fleet_rig_close(&r);
-  m.over = true;
-  pthread_join(m.thread, NULL);
-  for (int i = 0; i < m.n_held; i++) fl_letter_close(&m.held[i]);
-  fl_port_close(&m.above, 0);
-  fl_port_close(&m.below, 0);
-  CU_ASSERT(m.passed >= 2 * 9 * 2);
+  for (int i = 0; i < workers; i++) {
+    close_meddler(&m[i]);
+    passed += m[i].passed;
+  }
+  CU_ASSERT(passed >= 2 * 9 * 2);
   CU_ASSERT(r.left_out[FL_CAUSE_twice] + r.left_out[FL_CAUSE_stale] > 0);
   CU_ASSERT_EQUAL(r.left_out[FL_CAUSE_shape] + r.left_out[FL_CAUSE_corrupt], 0);
+}
+
+static void chunks_in_disorder(void) {
+  static const int workers[] = {1, 2, 5};
+  for (int i = 0; i < FL_COUNT(workers); i++) {
+    disorder(FL_FLEET_RIG_IPC, workers[i]);
+    disorder(FL_FLEET_RIG_TCP, workers[i]);
+  }
 }
 
 static void workers_may_come_first_and_late(void) {

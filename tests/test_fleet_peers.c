@@ -236,6 +236,65 @@ static void who_leaves_or_refuses_is_not_missed(void) {
   }
 }
 
+/* Units of the work that comes to a peer before it is silent for a while. */
+static uint64_t units_of(fl_hand *h) {
+  uint64_t units = 0;
+  for (double wait = 20; fl_hand_hear(h, FL_MESSAGE_work, wait); wait = 0.3)
+    units += h->message.work.count;
+  return units;
+}
+
+/* Peers that would take any number of blocks leave one for whoever is done first. */
+static void the_last_units_wait_for_an_idle_peer(void) {
+  enum { COHORT = 6 };
+  fl_fleet_rig r;
+  fl_hand h[2];
+  uint64_t units[2];
+  fl_fleet_rig_open(&r, text, FL_FLEET_RIG_TCP, 0, NULL);
+  fl_fleet_rig_start(&r);
+  for (int i = 0; i < 2; i++) {
+    fl_hand_open(&h[i], r.address, NULL);
+    CU_ASSERT_FATAL(fl_hand_join(&h[i], FL_WIRE));
+    fl_message m = {.kind = FL_MESSAGE_ready, .ready = {h[i].session, 1, r.people, COHORT}};
+    fl_hand_say(&h[i], &m, NULL, 0);
+  }
+  for (int i = 0; i < 2; i++) units[i] = units_of(&h[i]);
+  CU_ASSERT(units[0] > 0 && units[1] > 0);
+  CU_ASSERT(units[0] + units[1] < COHORT);
+  for (int i = 0; i < 2; i++) {
+    fl_message leave = {.kind = FL_MESSAGE_leave, .leave = {h[i].session}};
+    fl_hand_say(&h[i], &leave, NULL, 0);
+  }
+  fl_fleet_rig_work(&r, NULL, NULL);
+  fl_fleet_rig_close(&r);
+  for (int i = 0; i < 2; i++) fl_hand_close(&h[i]);
+}
+
+/* Who trains for long does not read, and must not find its queue full. */
+static void pings_come_ever_less_often(void) {
+  fl_fleet_rig r;
+  fl_hand h[2];
+  int pings = 0;
+  fl_fleet_rig_open(&r, text, FL_FLEET_RIG_TCP, 0, NULL);
+  fl_fleet_rig_start(&r);
+  for (int i = 0; i < 2; i++) {
+    fl_hand_open(&h[i], r.address, NULL);
+    CU_ASSERT_FATAL(fl_hand_join(&h[i], FL_WIRE));
+    fl_hand_ready(&h[i], r.people);
+  }
+  for (int i = 0; i < 2; i++) CU_ASSERT(fl_hand_hear(&h[i], FL_MESSAGE_work, 20));
+  for (double until = fl_fleet_rig_now() + 6, left = 6; left > 0; left = until - fl_fleet_rig_now())
+    pings += fl_hand_hear(&h[0], FL_MESSAGE_ping, left);
+  CU_ASSERT(pings > 1 && pings <= 14); /* one in each quarter of the patience would be 24 */
+  for (int i = 0; i < 2; i++) {
+    fl_message leave = {.kind = FL_MESSAGE_leave, .leave = {h[i].session}};
+    fl_hand_say(&h[i], &leave, NULL, 0);
+  }
+  fl_fleet_rig_work(&r, NULL, NULL);
+  fl_fleet_rig_close(&r);
+  for (int i = 0; i < 2; i++) fl_hand_close(&h[i]);
+}
+
 static void a_second_hello_begins_anew(void) {
   fl_fleet_rig r;
   fl_hand h;
@@ -386,6 +445,8 @@ static const fl_test tests[] = {
     {"who says nothing more loses its work", who_says_nothing_more_loses_its_work},
     {"who goes without a word too", who_goes_without_a_word_too},
     {"who leaves or refuses is not missed", who_leaves_or_refuses_is_not_missed},
+    {"the last units wait for an idle peer", the_last_units_wait_for_an_idle_peer},
+    {"pings come ever less often", pings_come_ever_less_often},
     {"a second hello begins anew", a_second_hello_begins_anew},
     {"reports of the wrong length are refused", reports_of_the_wrong_length_are_refused},
     {"many hellos are one peer", many_hellos_are_one_peer},

@@ -83,8 +83,7 @@ void fl_blob_arrived(fl_blob *blob) {
 /* ZeroMQ has sent it, or gives it up. Called on one of its threads. */
 static void let_go(void *at, void *hint) {
   fl_blob *blob = hint;
-  (void)at;
-  take_over(blob->at);
+  take_over(at);
   fl_blob_close(&blob);
 }
 

@@ -50,6 +50,12 @@ void fl_blocks_close(fl_blocks *b) {
   memset(b, 0, sizeof *b);
 }
 
+uint64_t fl_blocks_left(const fl_blocks *b) {
+  uint64_t n = 0;
+  for (int i = 0; i < b->n_free; i++) n += b->free[i].count;
+  return n;
+}
+
 static fl_status add(fl_blocks *b, int peer, uint64_t first, uint64_t count, int *block) {
   void *at = b->block;
   FL_TRY(grow(&at, b->n_block, &b->room_block, sizeof *b->block));

@@ -190,11 +190,12 @@ static bool overdue(const fl_fleet *f, const fl_peer *peer, double now) {
 
 /* Whether a peer can still be reached. One that is in the middle of something is asked often, so
  * that its work is not lost for long unless nobody else could do it, but ever less often the longer
- * it says nothing: what it does not read must not fill its queue. */
+ * it says nothing: a queue that is full of what it does not read, while it trains for long, would
+ * hide the heartbeats too and cost it its connection. */
 static bool reach(fl_fleet *f, fl_peer *peer, double now) {
   bool busy = peer->out || peer->trained;
-  double every = f->patience / 4, silence = now - peer->heard;
-  if (busy && !f->about.clients && silence / 8 < every) every = silence / 8;
+  double every = (now - peer->heard) / 4;
+  if ((!busy || f->about.clients) && every < f->patience / 4) every = f->patience / 4;
   if (now - peer->pinged < every) return true;
   fl_message m = {.kind = FL_MESSAGE_ping,
                   .ping = {peer->session, f->job ? f->job->work.round : 0}};

@@ -85,9 +85,16 @@ static void collect(fl_fleet *f, fl_peer *peer) {
   fl_fleet_say(f, peer, &m, NULL);
 }
 
+/* Whether a peer may have one more block now. The last units, as many as there are peers, wait for
+ * peers that have nothing: behind another block they would end the round late. */
+static bool may_have(const fl_fleet *f, const fl_peer *peer) {
+  if (peer->out == 0) return peer->credit > 0;
+  return (uint64_t)peer->out < peer->credit && fl_blocks_left(&f->blocks) > (uint64_t)f->n_ready;
+}
+
 void fl_peer_assign(fl_fleet *f, fl_peer *peer) {
   if (!f->job || !peer->ready || peer->pile.upload || peer->refused == f->job->work.round) return;
-  while ((uint64_t)peer->out < peer->credit) {
+  while (may_have(f, peer)) {
     int block = -1;
     fl_status status = deal(f, peer, &block);
     if (status != FEDLANE_OK) f->failed = status;

@@ -270,7 +270,8 @@ static fl_status look(fl_session *s, double seconds) {
 fl_status fl_session_join(fl_session *s, double seconds, const fl_welcome **welcome) {
   fl_message m = hello_of(s);
   static const char silence[] =
-      "no coordinator has answered within %g seconds: is it running, does it allow this key, and is "
+      "no coordinator has answered within %g seconds: is it running, does it allow this key, and "
+      "is "
       "the server's key the right one?";
   double begun = now();
   bool told = false;

@@ -16,12 +16,13 @@ typedef struct fl_session_options {
   uint64_t examples; /* of a client */
   fl_security security;
   double patience; /* seconds of silence after which the connection is made anew; 0: 10 */
-  const volatile sig_atomic_t *stop; /* becomes other than 0: give up; NULL: never */
+  const volatile sig_atomic_t *stop;            /* becomes other than 0: give up; NULL: never */
   void (*tell)(void *of, const char *sentence); /* told when nobody answers for long; or NULL */
   void *of;
 } fl_session_options;
 
-/* Connects; the coordinator need not be there yet. Errors: USAGE, as fl_port_connect or of the name.
+/* Connects; the coordinator need not be there yet. Errors: USAGE, as fl_port_connect or of the
+ * name.
  */
 fl_status fl_session_open(const char *address, const fl_session_options *options, fl_session **out);
 /* Frees it; `leave` says goodbye first. Accepts NULL; nulls *session. */

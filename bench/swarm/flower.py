@@ -34,11 +34,14 @@ def serve(args: argparse.Namespace, port: int, pipe) -> None:
     ends: list[float] = []
 
     class Timed(FedAvg):
-        def configure_fit(self, *words, **options):
+        def configure_fit(self, server_round, parameters, client_manager):
             if not ends:
-                ends.append(time.monotonic())
+                while not client_manager.wait_for(args.clients, 1):
+                    pipe.send(("connected", client_manager.num_available()))
+                pipe.send(("connected", args.clients))
                 pipe.send(("joined", memory(os.getpid())))
-            return super().configure_fit(*words, **options)
+                ends.append(time.monotonic())
+            return super().configure_fit(server_round, parameters, client_manager)
 
         def aggregate_fit(self, server_round, results, failures):
             merged = super().aggregate_fit(server_round, results, failures)
@@ -129,7 +132,8 @@ def main() -> int:
     updates, seconds = sum(r[1] for r in later), sum(r[3] for r in later)
     print(json.dumps({"clients": args.clients, "cohort": args.cohort, "threads": args.threads,
                       "seconds": round(time.monotonic() - begin, 1), "finished": "done" in told,
-                      "all_joined": "joined" in told, "rounds": len(rounds), "failures": sum(r[2] for r in rounds),
+                      "connected": told.get("connected", 0), "rounds": len(rounds),
+                      "failures": sum(r[2] for r in rounds),
                       "updates_per_second": round(updates / seconds, 1) if seconds else None,
                       "round_seconds": round(seconds / len(later), 3) if later else None,
                       "memory_bytes_per_client": round((told["joined"] - told["empty"]) / args.clients)

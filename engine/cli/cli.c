@@ -1,5 +1,6 @@
 #include "cli.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,6 +8,13 @@
 #include "config.h"
 
 enum { COLUMNS = 100, GAP = 2 };
+
+void fl_cli_keep_memory(void) {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, 32 << 20); /* the largest that it takes */
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+#endif
+}
 
 int fl_cli_failure(fl_status status) {
   const char *line = fedlane_error();

@@ -21,6 +21,10 @@ extern const fl_command fl_command_run, fl_command_serve, fl_command_work, fl_co
 /* run.c: what `run` and `serve` have in common. Returns the exit status. */
 int fl_cli_train(const fl_command *command, int argc, char **argv);
 
+/* For commands whose chunks of 1 MiB come and go: memory that is freed stays with the process,
+ * which would otherwise get it back from the system page by page. */
+void fl_cli_keep_memory(void);
+
 /* Prints "fedlane: <sentence>" for the thread's last failure, a line each, on standard error and
  * returns the exit status that belongs to it. */
 int fl_cli_failure(fl_status status);

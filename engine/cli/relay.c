@@ -65,6 +65,7 @@ static int read_options(int argc, char **argv, fl_relay_options *o) {
 static int relay(int argc, char **argv) {
   char name[64] = "relay";
   fl_relay_options o = {.name = name, .stop = &stop, .tell = tell};
+  fl_cli_keep_memory();
   gethostname(name, sizeof name - 1);
   int code = read_options(argc, argv, &o);
   if (code != FL_EXIT_DONE) return code;

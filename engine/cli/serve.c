@@ -2,6 +2,7 @@
 #include "cli.h"
 
 static int serve_config(int argc, char **argv) {
+  fl_cli_keep_memory();
   return fl_cli_train(&fl_command_serve, argc, argv);
 }
 

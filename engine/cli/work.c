@@ -67,6 +67,7 @@ static int work(int argc, char **argv) {
   options o = {.override = calloc((size_t)argc + 1, sizeof *o.override)};
   if (!o.override)
     return fl_cli_failure(fl_fail(FEDLANE_MEMORY, "there is no memory for the arguments"));
+  fl_cli_keep_memory();
   gethostname(name, sizeof name - 1);
   o.work.name = name;
   o.work.override = o.override;

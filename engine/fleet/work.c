@@ -21,7 +21,7 @@ typedef struct worker {
   trained *block; /* since the last upload */
   int n_block, room;
   int64_t weight;
-  void *host; /* [8 P] scratch */
+  void *host; /* [8 P] scratch; NULL where the device's memory is the host's */
 } worker;
 
 static void say(const worker *k, const char *what, const char *name) {
@@ -86,8 +86,9 @@ static fl_status open_run(worker *k, const fl_welcome *w) {
     goto done;
   }
   k->config = strdup(w->config.at);
-  k->host = malloc((size_t)k->run->server.P * sizeof(int64_t));
-  if (!k->config || !k->host) status = fl_fail(FEDLANE_MEMORY, "no memory for a worker");
+  bool far = !k->run->server.ops->host;
+  if (far) k->host = malloc((size_t)k->run->server.P * sizeof(int64_t));
+  if (!k->config || (far && !k->host)) status = fl_fail(FEDLANE_MEMORY, "no memory for a worker");
 done:
   fl_config_close(&config);
   free(override);
@@ -117,9 +118,10 @@ static fl_status begin_round(worker *k, uint64_t round, bool *got) {
   *got = true;
   k->round = 0;
   for (int i = 0; i <= run->algorithm->n_broadcast && *got; i++) {
-    FL_TRY(fl_session_fetch(k->session, round, (uint64_t)i, k->host, got));
-    if (*got) FL_TRY(s->ops->upload(s->dev, i ? s->slot[i - 1] : s->w, k->host, 4 * s->P));
-    if (*got) FL_TRY(s->ops->sync(s->dev));
+    float *to = i ? s->slot[i - 1] : s->w;
+    FL_TRY(fl_session_fetch(k->session, round, (uint64_t)i, k->host ? k->host : to, got));
+    if (*got && k->host) FL_TRY(s->ops->upload(s->dev, to, k->host, 4 * s->P));
+    if (*got && k->host) FL_TRY(s->ops->sync(s->dev));
   }
   if (!*got) return FEDLANE_OK;
   run->round = (int)round - 1;
@@ -249,7 +251,7 @@ static fl_status send_stream(worker *k, fl_update *about, uint32_t stream, bool 
   }
   const void *sum = fl_mix_level(&run->station[0].mix[stream / 64], (int)(stream % 64));
   about->payload = FL_PAYLOAD_SUM;
-  if (!ops->host) {
+  if (k->host) {
     FL_TRY(ops->download(run->server.dev, k->host, sum, 8 * run->server.P));
     FL_TRY(ops->sync(run->server.dev));
     sum = k->host;

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import platform
 import random
 import shutil
 import signal
@@ -19,6 +18,9 @@ import tempfile
 import time
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(SOURCE / "bench"))
+from kit import record  # noqa: E402
+
 SETTING = """\
 name: trial
 seed: 7
@@ -121,11 +123,6 @@ def left_out(folder: pathlib.Path) -> dict[str, int]:
     return total
 
 
-def commit() -> str:
-    done = subprocess.run(["git", "-C", SOURCE, "describe", "--always", "--dirty"], capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
-
-
 def main(name: str, what: str, default: int, trial) -> int:
     """Runs trials of `trial(bench, random, number)`, which returns a line's end or raises Failed."""
     parser = argparse.ArgumentParser(prog=name, description=what)
@@ -158,9 +155,7 @@ def main(name: str, what: str, default: int, trial) -> int:
     print(f"{name}: {args.n - failed} of {args.n} trials ended with the same bits as fedlane run, {seconds:.0f} s; "
           f"{bench.kills} killed; left out on the way: {', '.join(f'{n} {c}' for c, n in sorted(causes.items())) or 'nothing'}")
     if args.json:
-        report = json.loads(args.json.read_text()) if args.json.is_file() else {}
-        report[name] = {"date": time.strftime("%Y-%m-%d"), "commit": commit(), "machine": platform.machine(),
-                        "trials": args.n, "same_bits": args.n - failed, "kills": bench.kills, "seconds": round(seconds),
-                        "seed": args.seed, "left_out": dict(sorted(causes.items()))}
-        args.json.write_text(json.dumps(report, indent=2) + "\n")
+        record.add(args.json, name, {"trials": args.n, "same_bits": args.n - failed, "kills": bench.kills,
+                                     "seconds": round(seconds), "seed": args.seed,
+                                     "left_out": dict(sorted(causes.items()))})
     return 1 if failed else 0
