@@ -97,7 +97,7 @@ static inline int fl_window_kernel_h(const fl_window *s) { return s->flat ? 1 : 
 static inline int fl_window_stride_h(const fl_window *s) { return s->flat ? 1 : s->stride; }
 static inline int fl_window_pad_h(const fl_window *s) { return s->flat ? 0 : s->pad; }
 
-typedef enum fl_act { FL_ACT_RELU, FL_ACT_TANH, FL_ACT_SIGMOID, FL_ACT_GELU } fl_act;
+typedef enum fl_act { FL_ACT_RELU, FL_ACT_TANH, FL_ACT_SIGMOID, FL_ACT_GELU, FL_ACT_SQUARE } fl_act;
 typedef enum fl_pooling { FL_POOL_MAX, FL_POOL_AVERAGE } fl_pooling; /* average counts padding */
 /* LOGISTIC: targets 0 .. 1, each output a class of its own. */
 typedef enum fl_regression { FL_LOSS_MSE, FL_LOSS_HUBER, FL_LOSS_LOGISTIC } fl_regression;
@@ -240,9 +240,11 @@ typedef struct fl_ops {
   fl_status (*gnorm_bwd_weights)(fl_dev *d, fl_batch b, fl_image s, int groups, fl_cspan x,
                                  fl_cspan stat, fl_cspan dy, fl_coef scale, fl_span gw,
                                  fl_span gbias);
-  /* n features a row, in place allowed except gelu. GELU is the exact form x * Phi(x). */
+  /* n features a row, in place allowed except gelu and square. GELU is the exact form
+   * x * Phi(x). */
   fl_status (*act_fwd)(fl_dev *d, fl_batch b, fl_act kind, int64_t n, fl_cspan x, fl_span y);
-  /* dx = dy * f'; saved: y for relu, tanh and sigmoid, x for gelu. dx may be dy (in place). */
+  /* dx = dy * f'; saved: y for relu, tanh and sigmoid, x for gelu and square. dx may be dy (in
+   * place). */
   fl_status (*act_bwd)(fl_dev *d, fl_batch b, fl_act kind, int64_t n, fl_cspan saved, fl_cspan dy,
                        fl_span dx);
   /* y = x * keep / (1 - p), in place allowed; the backward pass is the same call on gradients.

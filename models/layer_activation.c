@@ -10,6 +10,8 @@ static fl_act function(const fl_node *node) {
       return FL_ACT_SIGMOID;
     case FL_GELU:
       return FL_ACT_GELU;
+    case FL_SQUARE:
+      return FL_ACT_SQUARE;
     default:
       return FL_ACT_RELU;
   }
@@ -74,6 +76,21 @@ const fl_kind_record fl_layer_gelu = {
     .record = {.name = "gelu",
                .help = "x times the normal distribution function of x",
                .paper = "Hendrycks and Gimpel, Gaussian Error Linear Units, arXiv:1606.08415",
+               .args_size = sizeof(fl_layer),
+               .param = params,
+               .n_param = FL_COUNT(params)},
+    .back_in_place = true,
+    .reads = FL_READS_X,
+    .shape = fl_shape_same,
+    .forward = forward,
+    .back_data = back_data,
+};
+
+const fl_kind_record fl_layer_square = {
+    .record = {.name = "square",
+               .help = "x times x: the energy of what a convolution's filters find",
+               .paper = "Adelson and Bergen, Spatiotemporal Energy Models for the Perception of "
+                        "Motion, J. Opt. Soc. Am. A 2(2), 1985",
                .args_size = sizeof(fl_layer),
                .param = params,
                .n_param = FL_COUNT(params)},

@@ -9,6 +9,7 @@ static const fl_record *const kinds[FL_KIND_COUNT] = {
     [FL_TANH] = &fl_layer_tanh.record,
     [FL_SIGMOID] = &fl_layer_sigmoid.record,
     [FL_GELU] = &fl_layer_gelu.record,
+    [FL_SQUARE] = &fl_layer_square.record,
     [FL_DROPOUT] = &fl_layer_dropout.record,
     [FL_FLATTEN] = &fl_layer_flatten.record,
     [FL_GROUP_NORM] = &fl_layer_group_norm.record,

@@ -80,11 +80,11 @@ struct fl_kind_record {
 };
 
 extern const fl_kind_record fl_layer_conv, fl_layer_dense, fl_layer_max_pool, fl_layer_avg_pool,
-    fl_layer_relu, fl_layer_tanh, fl_layer_sigmoid, fl_layer_gelu, fl_layer_dropout,
-    fl_layer_flatten, fl_layer_group_norm, fl_layer_add, fl_layer_embed, fl_layer_lstm,
-    fl_layer_gru, fl_layer_last, fl_layer_conv1d, fl_layer_max_pool1d, fl_layer_avg_pool1d,
-    fl_layer_depthwise, fl_layer_as_image, fl_layer_as_sequence, fl_layer_attention,
-    fl_layer_layer_norm, fl_layer_position, fl_layer_waves, fl_layer_scale;
+    fl_layer_relu, fl_layer_tanh, fl_layer_sigmoid, fl_layer_gelu, fl_layer_square,
+    fl_layer_dropout, fl_layer_flatten, fl_layer_group_norm, fl_layer_add, fl_layer_embed,
+    fl_layer_lstm, fl_layer_gru, fl_layer_last, fl_layer_conv1d, fl_layer_max_pool1d,
+    fl_layer_avg_pool1d, fl_layer_depthwise, fl_layer_as_image, fl_layer_as_sequence,
+    fl_layer_attention, fl_layer_layer_norm, fl_layer_position, fl_layer_waves, fl_layer_scale;
 
 enum { FL_LAYER_OUT_MAX = 1 << 20, FL_LAYER_WINDOW_MAX = 1024 };
 

@@ -21,6 +21,7 @@ typedef enum fl_kind {
   FL_TANH,
   FL_SIGMOID,
   FL_GELU,
+  FL_SQUARE,
   FL_DROPOUT,
   FL_FLATTEN,
   FL_GROUP_NORM,

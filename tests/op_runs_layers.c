@@ -84,8 +84,8 @@ fl_status fl_run_act(fl_rig *r) {
   fl_cspan x = fl_rig_input(r, FL_IN_X, row), dy = fl_rig_input(r, FL_IN_DY, row);
   fl_span y = fl_rig_output(r, row), dx = fl_rig_output(r, row);
   FL_TRY(r->ops->act_fwd(r->dev, r->batch, kind, r->k->I, x, y));
-  FL_TRY(r->ops->act_bwd(r->dev, r->batch, kind, r->k->I, kind == FL_ACT_GELU ? x : fl_const(y), dy,
-                         dx));
+  bool reads_x = kind == FL_ACT_GELU || kind == FL_ACT_SQUARE;
+  FL_TRY(r->ops->act_bwd(r->dev, r->batch, kind, r->k->I, reads_x ? x : fl_const(y), dy, dx));
   fl_rig_keep_forward(r, fl_const(y), row);
   fl_rig_keep_gradient(r, "dx", fl_const(dx), row, FL_IN_X);
   return FEDLANE_OK;

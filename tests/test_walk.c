@@ -28,6 +28,21 @@ static const fl_layer every_kind[] = {
     {.kind = FL_DENSE},
 };
 
+/* Energies of filters, as a square after a convolution makes them, and a square that is read later.
+ */
+static const fl_layer energy[] = {
+    {.kind = FL_CONV, .out = 4, .kernel = 3, .pad = 1},
+    {.kind = FL_SQUARE},
+    {.kind = FL_AVG_POOL, .kernel = 2},
+    {.kind = FL_GROUP_NORM, .groups = 1},
+    {.kind = FL_FLATTEN},
+    {.kind = FL_DENSE, .out = 5},
+    {.kind = FL_SQUARE},
+    {.kind = FL_TANH},
+    {.kind = FL_ADD, .skip = -2},
+    {.kind = FL_DENSE},
+};
+
 /* Relu and dropout over the same buffer after a max pool, as cnn_dropout has them, and a sigmoid
  * that must not write over what relu still needs. */
 static const fl_layer pool_first[] = {
@@ -150,6 +165,7 @@ static const struct net {
   int tokens, steps;
 } nets[] = {
     {"every_kind", every_kind, FL_COUNT(every_kind), {3, 8, 8}},
+    {"energy", energy, FL_COUNT(energy), {2, 6, 6}},
     {"pool_first", pool_first, FL_COUNT(pool_first), {2, 8, 8}},
     {"tangled", tangled, FL_COUNT(tangled), {2, 4, 4}},
     {"flat_input", flat_input, FL_COUNT(flat_input), {1, 5, 5}},

@@ -20,10 +20,13 @@ static void value(fl_act kind, int64_t n, const float *x, float *y) {
     case FL_ACT_GELU:
       for (int64_t i = 0; i < n; i++) y[i] = x[i] * phi(x[i]);
       break;
+    case FL_ACT_SQUARE:
+      for (int64_t i = 0; i < n; i++) y[i] = x[i] * x[i];
+      break;
   }
 }
 
-/* saved: what the forward pass kept, its output or for GELU its input. */
+/* saved: what the forward pass kept, its output or for GELU and the square its input. */
 static void slope(fl_act kind, int64_t n, const float *saved, const float *dy, float *dx) {
   switch (kind) {
     case FL_ACT_RELU:
@@ -40,6 +43,9 @@ static void slope(fl_act kind, int64_t n, const float *saved, const float *dy, f
         float s = saved[i], bell = expf(-0.5f * s * s) * 0.39894228040143267794f;
         dx[i] = dy[i] * (phi(s) + s * bell);
       }
+      break;
+    case FL_ACT_SQUARE:
+      for (int64_t i = 0; i < n; i++) dx[i] = dy[i] * (2 * saved[i]);
       break;
   }
 }

@@ -21,12 +21,15 @@ static __device__ inline float fl_act_value(fl_act kind, float x) {
       return tanhf(x);
     case FL_ACT_SIGMOID:
       return 1 / (1 + expf(-x));
+    case FL_ACT_SQUARE:
+      return x * x;
     default:
       return x * fl_phi(x);
   }
 }
 
-/* The derivative, from what the forward pass saved: its output, or for GELU its input. */
+/* The derivative, from what the forward pass saved: its output, or for GELU and the
+ * square its input. */
 static __device__ inline float fl_act_slope(fl_act kind, float saved) {
   switch (kind) {
     case FL_ACT_RELU:
@@ -35,6 +38,8 @@ static __device__ inline float fl_act_slope(fl_act kind, float saved) {
       return 1 - saved * saved;
     case FL_ACT_SIGMOID:
       return saved * (1 - saved);
+    case FL_ACT_SQUARE:
+      return 2 * saved;
     default:
       return fl_phi(saved) + saved * expf(-saved * saved / 2) * 0.39894228040143267794f;
   }

@@ -16,11 +16,14 @@ static double value(fl_act kind, double x) {
       return 1 / (1 + exp(-x));
     case FL_ACT_GELU:
       return x * phi(x);
+    case FL_ACT_SQUARE:
+      return x * x;
   }
   return NAN;
 }
 
-/* The derivative, from what the forward pass saved: its output, or for GELU its input. */
+/* The derivative, from what the forward pass saved: its output, or for GELU and the
+ * square its input. */
 static double slope(fl_act kind, double saved) {
   switch (kind) {
     case FL_ACT_RELU:
@@ -31,6 +34,8 @@ static double slope(fl_act kind, double saved) {
       return saved * (1 - saved);
     case FL_ACT_GELU:
       return phi(saved) + saved * exp(-saved * saved / 2) * 0.39894228040143267794;
+    case FL_ACT_SQUARE:
+      return 2 * saved;
   }
   return NAN;
 }
