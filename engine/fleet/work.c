@@ -139,7 +139,7 @@ static fl_status begin_round(worker *k, uint64_t round, bool *got) {
   fedlane_run *run = k->run;
   *got = true;
   k->round = 0;
-  FL_TRY(fl_work_tie_renew(&k->tie));
+  fl_work_tie_open(&k->tie);
   for (int i = 0; i <= run->algorithm->n_broadcast && *got; i++) FL_TRY(fetch(k, round, i, got));
   if (!*got) return FEDLANE_OK;
   run->round = (int)round - 1;

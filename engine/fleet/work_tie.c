@@ -15,7 +15,6 @@ static fl_status offer(fl_work_tie *t, const char *why) {
   if (version) none = "";
   fl_message m = {.kind = FL_MESSAGE_offer,
                   .offer = {.version = (uint64_t)version, .why = {none, strlen(none)}}};
-  t->broken = false;
   return fl_session_say(t->session, &m);
 }
 
@@ -35,16 +34,6 @@ fl_status fl_work_tie_begin(fl_work_tie *t, fl_session *session, fedlane_run *ru
 
 void fl_work_tie_end(fl_work_tie *t) { fl_tied_close(&t->tied); }
 
-fl_status fl_work_tie_renew(fl_work_tie *t) {
-  return t->broken && t->used ? offer(t, NULL) : FEDLANE_OK;
-}
-
-void fl_work_tie_accepted(fl_work_tie *t, const unsigned char *id) {
-  t->used = false;
-  t->until = now() + 2 * t->patience;
-  t->broken = fl_tied_open(&t->tied, t->dev, id, 1) != FEDLANE_OK;
-}
-
 bool fl_work_tie_holds(const fl_work_tie *t) { return t->tied.tie != NULL; }
 
 static bool enough(void *of) {
@@ -56,17 +45,28 @@ static bool enough(void *of) {
 
 /* What has never worked is taken back. */
 static bool broke(fl_work_tie *t) {
-  t->broken = true;
-  if (!t->used) (void)offer(t, "it has not reached the coordinator's device");
+  (void)offer(t, t->used ? NULL : "it has not reached the coordinator's device");
   return false;
 }
 
-/* Waits here until the tie is open, so that the coordinator need not. */
-static bool open(fl_work_tie *t) {
+void fl_work_tie_accepted(fl_work_tie *t, const unsigned char *id) {
+  memcpy(t->id, id, sizeof t->id);
+  t->accepted = true;
+}
+
+void fl_work_tie_open(fl_work_tie *t) {
+  if (!t->accepted) return;
+  t->accepted = t->used = false;
+  t->until = now() + 2 * t->patience;
+  if (fl_tied_open(&t->tied, t->dev, t->id, 1) != FEDLANE_OK) broke(t);
+}
+
+/* Waits here until the tie is ready, so that the coordinator need not. */
+static bool ready(fl_work_tie *t) {
   if (!t->tied.tie) return false;
-  bool ready = fl_tied_ready(&t->tied, enough, t);
+  bool is = fl_tied_ready(&t->tied, enough, t);
   t->until = 0;
-  return ready || broke(t);
+  return is || broke(t);
 }
 
 static bool move(fl_work_tie *t, bool send, void *at, int64_t bytes) {
@@ -76,10 +76,10 @@ static bool move(fl_work_tie *t, bool send, void *at, int64_t bytes) {
 }
 
 bool fl_work_tie_fetch(fl_work_tie *t, uint64_t round, uint64_t vector, float *at, int64_t n) {
-  if (!open(t) || fl_session_ask_tied(t->session, round, vector) != FEDLANE_OK) return false;
+  if (!ready(t) || fl_session_ask_tied(t->session, round, vector) != FEDLANE_OK) return false;
   return move(t, false, at, n * (int64_t)sizeof *at);
 }
 
 bool fl_work_tie_send(fl_work_tie *t, const int64_t *at, int64_t n) {
-  return open(t) && move(t, true, (void *)(uintptr_t)at, n * (int64_t)sizeof *at);
+  return ready(t) && move(t, true, (void *)(uintptr_t)at, n * (int64_t)sizeof *at);
 }
