@@ -223,7 +223,9 @@ void fl_ties_say(const fl_ties *t, char *text, size_t size) {
     if (t->worker[i].why[0]) why = t->worker[i].why;
   }
   if (tied)
-    snprintf(text, size, "weights and sums travel by NCCL; workers tied: %d", tied);
+    snprintf(text, size,
+             "weights and sums travel by NCCL as far as it reaches; workers that have it: %d",
+             tied);
   else
     snprintf(text, size, "weights and sums travel by ZeroMQ: %s", why);
 }

@@ -24,6 +24,7 @@ typedef struct worker {
   int64_t weight;
   uint64_t upload; /* sent, and not known to be received; 0: none */
   fl_work_tie tie;
+  bool by_nccl; /* people have been told that it is of use */
   void *host; /* [8 P] scratch */
 } worker;
 
@@ -126,6 +127,13 @@ static fl_status fetch(worker *k, uint64_t round, int i, bool *got) {
   return s->ops->sync(s->dev);
 }
 
+static void tell_way(worker *k) {
+  bool by_nccl = k->tie.used && fl_work_tie_holds(&k->tie);
+  if (by_nccl != k->by_nccl)
+    say(k, "weights and sums travel by ", by_nccl ? "NCCL" : "ZeroMQ: NCCL has failed");
+  k->by_nccl = by_nccl;
+}
+
 /* Sums of blocks that are not trained yet. */
 static fl_status begin_sums(worker *k) {
   k->n_block = 0;
@@ -142,6 +150,7 @@ static fl_status begin_round(worker *k, uint64_t round, bool *got) {
   fl_work_tie_open(&k->tie);
   for (int i = 0; i <= run->algorithm->n_broadcast && *got; i++) FL_TRY(fetch(k, round, i, got));
   if (!*got) return FEDLANE_OK;
+  tell_way(k);
   run->round = (int)round - 1;
   run->server.round = (int)round;
   FL_TRY(fl_cohort_draw(run));
@@ -328,7 +337,6 @@ static fl_status act(worker *k, const fl_event *event, bool *done) {
       return event->received.upload == k->upload ? begin_sums(k) : FEDLANE_OK;
     case FL_EVENT_ACCEPT:
       fl_work_tie_accepted(&k->tie, event->id);
-      say(k, "weights and sums travel by NCCL", "");
       return FEDLANE_OK;
     case FL_EVENT_CANCEL:
       if (event->cancel.round == k->round) k->round = 0;
