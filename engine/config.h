@@ -73,12 +73,14 @@ typedef struct fl_model_args {
 } fl_model_args;
 
 enum { FL_CLIENTS_SIMULATED, FL_CLIENTS_REAL };
+enum { FL_SUMS_AUTO, FL_SUMS_ZEROMQ, FL_SUMS_NCCL };
 /* What a coordinator goes by; `fedlane run` does not look at it. */
 typedef struct fl_fleet_args {
   int clients;             /* simulated,real */
   const char *listen;      /* address */
   const char *key, *allow; /* files of keys.h; "": none */
   bool insecure;
+  int sums;            /* auto,zeromq,nccl */
   int64_t peers, most; /* that take work before the first round; at most at a time */
   double deadline;     /* seconds a round; 0: none */
   double quorum;       /* share of the cohort without which a deadline does not end a round */

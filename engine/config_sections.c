@@ -313,6 +313,14 @@ static const fl_param fleet[] = {
      AT(insecure),
      .flags = FL_FREE,
      .help = "go without keys where other machines can connect"},
+    {.name = "sums",
+     .type = FL_CHOICE,
+     AT(sums),
+     .text = "auto,zeromq,nccl",
+     .flags = FL_FREE,
+     .help =
+         "how weights and sums travel. auto: without keys, by NCCL to and from workers that have "
+         "it; nccl: with keys too, though NCCL encrypts nothing; workers without it are refused"},
     {.name = "peers",
      .type = FL_INT,
      AT(peers),

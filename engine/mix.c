@@ -139,6 +139,10 @@ static fl_status bring(fl_mix *mix, int64_t n, const int64_t **sum) {
   return FEDLANE_OK;
 }
 
+double fl_mix_unit(const fl_mix *mix, int64_t weight) {
+  return ldexp(1.0 / (double)weight, -mix->bits);
+}
+
 bool fl_mix_fits(const fl_mix *mix, int64_t n, const int64_t *sum, int64_t weight) {
   int64_t most = weight << mix->bits, largest = 0, least = 0;
   for (int64_t i = 0; i < n; i++) {
@@ -158,6 +162,11 @@ fl_status fl_mix_add_level(fl_mix *mix, int level, int64_t at, int64_t n, const 
     if (!mix->ops->host) FL_TRY(mix->ops->sync(mix->dev));
   }
   return FEDLANE_OK;
+}
+
+fl_status fl_mix_add_whole(fl_mix *mix, int level, const int64_t *sum) {
+  FL_TRY(touch(mix, level));
+  return mix->ops->add64(mix->dev, mix->n, sum, mix->level[level]);
 }
 
 /* One level of mixes that can read each other's memory. */
@@ -190,7 +199,11 @@ static fl_status join_far(int n, fl_mix *const *mix, int level) {
 fl_status fl_mix_join(int n, fl_mix *const *mix) {
   bool near = n == 1 || mix[0]->ops->host || mix[0]->dev == mix[1]->dev;
   for (int k = 0; k < FL_MIX_LEVELS; k++) FL_TRY(near ? join_near(n, mix, k) : join_far(n, mix, k));
-  for (int i = 1; i < n; i++) mix[0]->total += mix[i]->total;
+  for (int i = 1; i < n; i++) {
+    mix[0]->total += mix[i]->total;
+    mix[i]->total = 0;
+    memset(mix[i]->used, 0, sizeof mix[i]->used);
+  }
   return FEDLANE_OK;
 }
 

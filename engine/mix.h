@@ -53,11 +53,15 @@ const int64_t *fl_mix_level(const fl_mix *mix, int level);
 /* Adds sums of a level that a mix of the same `bits` has gathered, n elements (host, 8-byte
  * aligned) from element `at` on; their clients' weights are counted by fl_mix_weigh. */
 fl_status fl_mix_add_level(fl_mix *mix, int level, int64_t at, int64_t n, const int64_t *sum);
+/* The same with all sums of a level, (device) [n]. */
+fl_status fl_mix_add_whole(fl_mix *mix, int level, const int64_t *sum);
 void fl_mix_weigh(fl_mix *mix, int64_t weight);
+/* What turns the sums of clients of this weight together into numbers from -1 to 1. */
+double fl_mix_unit(const fl_mix *mix, int64_t weight);
 /* Whether clients of this weight together can have made such sums. */
 bool fl_mix_fits(const fl_mix *mix, int64_t n, const int64_t *sum, int64_t weight);
-/* mix[0] gets what all n together have gathered; the others then hold anything until their next
- * round. They live on one host, on one device, or on a device each. */
+/* mix[0] gets what all n together have gathered; the others are then empty. They live on one host,
+ * on one device, or on a device each. */
 fl_status fl_mix_join(int n, fl_mix *const *mix);
 /* out = sum / total, float (device) [n]; zeros when nothing was added. */
 fl_status fl_mix_mean(const fl_mix *mix, float *out);

@@ -35,6 +35,7 @@
 
 #include "record.h"
 #include "rng.h"
+#include "tie.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -416,6 +417,8 @@ typedef struct fl_ops {
    * masks that the tape's calls leave behind are in an order of their own. pieces NULL: only asks.
    * UNSUPPORTED, with the reason, where the calls one by one are the better way or the only one. */
   fl_status (*resident)(fl_dev *d, const fl_tape *tape, const fl_pieces *pieces);
+  /* The way to a device of another process; NULL: this backend has none. */
+  const fl_tie_ops *tie;
 } fl_ops;
 
 #ifdef __cplusplus

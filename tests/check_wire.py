@@ -45,6 +45,8 @@ EXPECTED = {
     "ping": dict(session=S, round=3),
     "pong": dict(session=S, round=3),
     "leave": dict(session=S),
+    "offer": dict(session=S, version=22304, why="libnccl.so.2 cannot be loaded"),
+    "accept": dict(session=S, id=bytes([2, 0, 0xC3, 0x50, 10, 0, 0, 5]) + bytes(120)),
     "bye": dict(session=S, code=0, why="100 rounds are done"),
 }
 FLOATS = np.float32([1, -0.5, 0, 0.1, 3.14159274, 0, -127, 0])

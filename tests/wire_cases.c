@@ -13,6 +13,7 @@ const float fl_wire_floats[8] = {1, -0.5f, 0, 0.1f, 3.14159274f, 0, -127, 0};
 static const double loss[] = {2.5, 0.75};
 static const int64_t hit[] = {17, 20};
 static const uint8_t good[] = {1, 0};
+static const uint8_t id[FL_TIE_BYTES] = {2, 0, 0xC3, 0x50, 10, 0, 0, 5};
 static const uint32_t blocks[] = {12}, streams[] = {FL_STREAM_UPDATE};
 
 static const fl_message typical[FL_MESSAGES] = {
@@ -81,6 +82,10 @@ static const fl_message typical[FL_MESSAGES] = {
     [FL_MESSAGE_ping] = {.ping = {.session = 81985529216486895, .round = 3}},
     [FL_MESSAGE_pong] = {.pong = {.session = 81985529216486895, .round = 3}},
     [FL_MESSAGE_leave] = {.leave = {.session = 81985529216486895}},
+    [FL_MESSAGE_offer] = {.offer = {.session = 81985529216486895,
+                                    .version = 22304,
+                                    .why = TEXT("libnccl.so.2 cannot be loaded")}},
+    [FL_MESSAGE_accept] = {.accept = {.session = 81985529216486895, .id = BYTES(id)}},
     [FL_MESSAGE_bye] = {.bye = {.session = 81985529216486895,
                                 .code = FL_BYE_DONE,
                                 .why = TEXT("100 rounds are done")}},

@@ -152,6 +152,9 @@ static void hear_peer(fl_fleet *f, fl_peer *peer, const fl_message *m, fl_letter
     case FL_MESSAGE_chunk:
       fl_peer_chunk(f, peer, &m->chunk, &letter->body);
       break;
+    case FL_MESSAGE_offer:
+      fl_peer_offer(f, peer, &m->offer);
+      break;
     case FL_MESSAGE_leave:
       fl_peer_drop(f, peer, FL_CAUSE_none);
       break;

@@ -27,7 +27,8 @@
   X(refused, "blocks that a peer did not take")               \
   X(lost, "peers that went without a word")                   \
   X(slow, "peers whose work was given to others")             \
-  X(rate, "peers that sent messages too fast")
+  X(rate, "peers that sent messages too fast")                \
+  X(tie, "uploads by NCCL that were sent again by ZeroMQ")
 
 typedef enum fl_cause {
 #define FL_CAUSE_ENUM(name, text) FL_CAUSE_##name,
@@ -74,7 +75,10 @@ typedef struct fl_upload {
   int n_report, n_stretch;
   const fl_report *report;
   const fl_stretch *stretch;
+  int n_tied; /* streams that come over the tie, in this order, once the upload is taken */
+  const uint32_t *tied;
   const char *name; /* of the peer */
+  uint64_t session; /* its */
 } fl_upload;
 
 /* What the fleet asks of its host. A failure ends the round with it. */
@@ -83,10 +87,21 @@ typedef struct fl_fleet_host {
   /* A vector of the round's version, or from `vectors` on one that a unit's client keeps, as floats
    * [elements] in host memory; good until the next call. */
   fl_status (*vector)(void *of, uint64_t vector, const float **at);
-  /* Takes an upload into the sums, or leaves all of it out and says why. */
+  /* Takes an upload into the sums, or leaves all of it out and says why: when the tie has broken,
+   * *cause is tie, and the peer sends all of it again. */
   fl_status (*take)(void *of, const fl_upload *upload, fl_cause *cause);
   /* Asked some times a second while a round is in progress; NULL: not. */
   fl_status (*tick)(void *of);
+  /* Ties of devices (kernels/tie.h); all NULL: there are none, and peers are told so.
+   * A peer offers to open one, or takes its offer back (version 0): true: it is accepted, with id
+   * [FL_TIE_BYTES]. */
+  bool (*offered)(void *of, uint64_t session, const fl_offer *offer, unsigned char *id);
+  /* Why a peer that is ready is refused; NULL: it is not. */
+  const char *(*unfit)(void *of, uint64_t session);
+  /* Sends a vector of the round's version over a peer's tie; false: that has come to an end. */
+  bool (*send)(void *of, uint64_t session, uint64_t vector);
+  /* A session has ended. */
+  void (*gone)(void *of, uint64_t session);
 } fl_fleet_host;
 
 /* A round. */

@@ -40,6 +40,10 @@ void fl_peer_fetch(fl_fleet *f, fl_peer *peer, const fl_fetch *fetch) {
     fl_fleet_say(f, peer, &m, NULL);
     return;
   }
+  if (fetch->vector & FL_TIED) {
+    fl_peer_fetch_tied(f, peer, fetch->vector & ~(uint64_t)FL_TIED);
+    return;
+  }
   uint64_t first = f->about.vectors + f->about.own * f->job->first;
   uint64_t end = first + f->about.own * f->job->n;
   bool known = fetch->vector < f->about.vectors || (fetch->vector >= first && fetch->vector < end);

@@ -95,6 +95,10 @@ void fl_peer_revoke(fl_fleet *fleet, fl_peer *peer, bool forever);
 /* fleet_model.c */
 void fl_peer_fetch(fl_fleet *fleet, fl_peer *peer, const fl_fetch *fetch);
 void fl_fleet_forget_model(fl_fleet *fleet);
+/* fleet_tie.c: a peer's offer; its wish for a vector over the tie; and the end of that. */
+void fl_peer_offer(fl_fleet *fleet, fl_peer *peer, const fl_offer *offer);
+void fl_peer_fetch_tied(fl_fleet *fleet, fl_peer *peer, uint64_t vector);
+void fl_peer_untie(fl_fleet *fleet, fl_peer *peer);
 /* fleet_upload.c */
 void fl_peer_update(fl_fleet *fleet, fl_peer *peer, const fl_update *update);
 void fl_peer_chunk(fl_fleet *fleet, fl_peer *peer, const fl_chunk *chunk, fl_blob **body);

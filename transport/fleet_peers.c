@@ -152,6 +152,12 @@ void fl_peer_ready(fl_fleet *f, fl_peer *peer, const fl_ready *ready) {
     fl_peer_drop(f, peer, FL_CAUSE_shape);
     return;
   }
+  const char *why = f->host.unfit ? f->host.unfit(f->host.of, peer->session) : NULL;
+  if (why) {
+    fl_fleet_bye(f, &peer->route, peer->session, FL_BYE_REFUSED, why);
+    fl_peer_drop(f, peer, FL_CAUSE_none);
+    return;
+  }
   if (peer->kind != FL_PEER_CLIENT) f->about.people = ready->people;
   if (!peer->ready) f->n_ready++;
   peer->ready = true;
@@ -163,6 +169,7 @@ void fl_peer_ready(fl_fleet *f, fl_peer *peer, const fl_ready *ready) {
 void fl_peer_drop(fl_fleet *f, fl_peer *peer, fl_cause cause) {
   if (!peer->session) return;
   if (cause != FL_CAUSE_none) fl_fleet_count(f, cause);
+  if (f->host.gone) f->host.gone(f->host.of, peer->session);
   peer->session = 0;
   if (peer->ready) f->n_ready--;
   f->n_held--;

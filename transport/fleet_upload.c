@@ -49,13 +49,17 @@ static fl_status take(fl_fleet *f, fl_peer *peer, fl_cause *cause) {
   int n = 0;
   fl_status status = FEDLANE_OK;
   FL_GO(reports_of(f, peer, &report, &n, cause));
+  if (pile->n_tied > 0 && !f->host.send) *cause = FL_CAUSE_shape;
   if (*cause != FL_CAUSE_none) goto done;
   fl_upload upload = {.about = pile->about,
                       .n_report = n,
                       .n_stretch = pile->n_stretch,
                       .report = report,
                       .stretch = pile->stretch,
-                      .name = peer->name};
+                      .n_tied = pile->n_tied,
+                      .tied = pile->streams + pile->about.streams.n / sizeof *pile->streams,
+                      .name = peer->name,
+                      .session = peer->session};
   FL_GO(f->host.take(f->host.of, &upload, cause));
   if (*cause != FL_CAUSE_none) goto done;
   for (int i = 0; i < n; i++)
@@ -63,6 +67,15 @@ static fl_status take(fl_fleet *f, fl_peer *peer, fl_cause *cause) {
 done:
   free(report);
   return status;
+}
+
+/* The tie has broken: the peer still has all of the upload, and sends it in chunks. */
+static void take_again(fl_fleet *f, fl_peer *peer) {
+  uint64_t session = peer->session;
+  fl_fleet_count(f, FL_CAUSE_tie);
+  fl_peer_unpile(f, peer);
+  fl_peer_untie(f, peer);
+  if (peer->session == session) fl_peer_assign(f, peer);
 }
 
 /* What follows from what has just arrived for an upload. */
@@ -77,6 +90,8 @@ static void go_on(fl_fleet *f, fl_peer *peer, fl_status status, fl_cause cause) 
   if (whole) status = take(f, peer, &cause);
   if (status != FEDLANE_OK) {
     f->failed = status;
+  } else if (cause == FL_CAUSE_tie) {
+    take_again(f, peer);
   } else if (cause != FL_CAUSE_none) {
     leave_out(f, peer, cause);
   } else if (whole) {

@@ -154,6 +154,17 @@ static const fl_field pong_fields[] = {
 
 static const fl_field leave_fields[] = {SESSION(leave)};
 
+static const fl_field offer_fields[] = {
+    SESSION(offer),
+    UINT(offer, version, 0, MOST_31, "of NCCL, as it says; 0: the peer cannot use it"),
+    TEXT(offer, why, 0, FL_WHY_BYTES, "reason, for the log, where it cannot"),
+};
+
+static const fl_field accept_fields[] = {
+    SESSION(accept),
+    BYTES(accept, id, FL_TIE_BYTES, 0, 1, "ncclUniqueId; empty: nothing travels by NCCL"),
+};
+
 static const fl_field bye_fields[] = {
     UINT(bye, session, 0, MOST_63, "session that ends; 0: there was none"),
     UINT(bye, code, 0, FL_BYE_CODES - 1,

@@ -37,7 +37,12 @@ fl_status fl_pile_begin(fl_pile *p, const fl_update *about, fl_cause *cause) {
   p->about = *about;
   p->begun = true;
   FL_TRY(keep(&p->about.blocks, &p->blocks));
-  return keep(&p->about.streams, &p->streams);
+  FL_TRY(keep(&p->about.streams, &p->streams));
+  size_t n = p->about.streams.n / sizeof *p->streams, chunked = n;
+  while (chunked > 0 && p->streams[chunked - 1] & FL_TIED) p->streams[--chunked] &= ~FL_TIED;
+  p->about.streams.n = chunked * sizeof *p->streams;
+  p->n_tied = (int)(n - chunked);
+  return FEDLANE_OK;
 }
 
 /* The place of a stream, made when it is new; NULL: there are too many. */

@@ -21,6 +21,7 @@ typedef struct fl_pile {
   bool begun;        /* `about` is there */
   fl_update about;
   uint32_t *blocks, *streams; /* copies of what is in `about` */
+  int n_tied;                 /* streams behind those of `about` that do not come in chunks */
   fl_stretch *stretch;
   int n_stretch, room;
   fl_pile_stream *stream;
@@ -31,7 +32,8 @@ typedef struct fl_pile {
 void fl_pile_open(fl_pile *pile, uint64_t upload, uint64_t elements, uint32_t most);
 /* Frees its chunks. */
 void fl_pile_close(fl_pile *pile);
-/* Takes `update`. *cause: twice. Errors: MEMORY. */
+/* Takes `update`. Streams at the end of its list that are marked FL_TIED are not expected here, and
+ * not among those of pile->about. *cause: twice. Errors: MEMORY. */
 fl_status fl_pile_begin(fl_pile *pile, const fl_update *about, fl_cause *cause);
 /* Takes a chunk and, when *cause stays none, its body. *cause: shape, corrupt (the digest of the
  * body), twice. Errors: MEMORY. Cost: a digest of the body, and a search through the streams, which

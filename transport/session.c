@@ -24,6 +24,7 @@ struct fl_session {
   int first, n_event;
   int64_t up, down;
   double spoken; /* when it last said something */
+  bool untied;   /* the coordinator has ended the tie since it last accepted one */
   /* The vectors that are being fetched. */
   float *const *into;
   uint64_t round, vector, n, chunks; /* the first, and how many; chunks of each */
@@ -169,8 +170,9 @@ static fl_status take_welcome(fl_session *s, const fl_welcome *w) {
   return FEDLANE_OK;
 }
 
+/* After a refusal nothing else counts, such as the answer to what was on its way. */
 static void take_bye(fl_session *s, const fl_bye *bye) {
-  if (bye->session && bye->session != s->number) return;
+  if (s->refused || (bye->session && bye->session != s->number)) return;
   size_t n = bye->why.n < sizeof s->why ? bye->why.n : sizeof s->why - 1;
   memcpy(s->why, bye->why.at, n);
   s->why[n] = '\0';
@@ -199,6 +201,14 @@ static void take_chunk(fl_session *s, const fl_chunk *c, const fl_blob *body) {
   s->got++;
 }
 
+static void take_accept(fl_session *s, const fl_accept *a) {
+  fl_event event = {.kind = FL_EVENT_ACCEPT};
+  s->untied = a->id.n == 0;
+  if (s->untied) return;
+  memcpy(event.id, a->id.at, sizeof event.id);
+  add_event(s, &event);
+}
+
 static fl_status hear(fl_session *s, const fl_message *m, const fl_blob *body) {
   if (m->kind == FL_MESSAGE_welcome) return take_welcome(s, &m->welcome);
   if (m->ready.session != s->number && m->kind != FL_MESSAGE_bye) return FEDLANE_OK;
@@ -219,6 +229,9 @@ static fl_status hear(fl_session *s, const fl_message *m, const fl_blob *body) {
       break;
     case FL_MESSAGE_chunk:
       take_chunk(s, &m->chunk, body);
+      break;
+    case FL_MESSAGE_accept:
+      take_accept(s, &m->accept);
       break;
     case FL_MESSAGE_bye:
       take_bye(s, &m->bye);
@@ -373,6 +386,21 @@ done:
 fl_status fl_session_begin(fl_session *s, fl_update *about) {
   fl_message m = {.kind = FL_MESSAGE_update, .update = *about};
   return fl_session_say(s, &m);
+}
+
+fl_status fl_session_ask_tied(fl_session *s, uint64_t round, uint64_t vector) {
+  fl_message m = {.kind = FL_MESSAGE_fetch,
+                  .fetch = {.round = round, .vector = FL_TIED | vector, .count = 1}};
+  s->round = round;
+  s->over = false;
+  return fl_session_say(s, &m);
+}
+
+fl_status fl_session_listen(fl_session *s, bool *over) {
+  fl_status status = look(s, 0);
+  *over = status != FEDLANE_OK || s->over || s->lost || s->done || s->untied ||
+          now() - s->heard > 2 * s->patience;
+  return status;
 }
 
 static fl_status make_body(const fl_chunk *c, const void *x, fl_blob **out) {

@@ -40,6 +40,7 @@ typedef enum fl_event_kind {
   FL_EVENT_COLLECT,  /* .collect */
   FL_EVENT_RECEIVED, /* .received */
   FL_EVENT_CANCEL,   /* .cancel */
+  FL_EVENT_ACCEPT,   /* .id: the other side of a tie opens */
   FL_EVENT_DONE,     /* the run is complete */
   FL_EVENT_LOST,     /* the coordinator does not know this session any more: join */
 } fl_event_kind;
@@ -51,6 +52,7 @@ typedef struct fl_event {
     fl_collect collect;
     fl_received received;
     fl_cancel cancel;
+    unsigned char id[FL_TIE_BYTES];
   };
 } fl_event;
 
@@ -65,6 +67,13 @@ fl_status fl_session_fetch(fl_session *session, uint64_t round, uint64_t vector,
 /* The same for n vectors that follow each other, out[i] [elements] each. */
 fl_status fl_session_fetch_all(fl_session *session, uint64_t round, uint64_t vector, uint64_t n,
                                float *const *out, bool *got);
+/* Asks for a vector of a round's version over the tie. */
+fl_status fl_session_ask_tied(fl_session *session, uint64_t round, uint64_t vector);
+/* Reads what there is, for somebody who waits for a tie; events wait for fl_session_next. *over:
+ * the tie will move nothing any more: the coordinator has ended it, or the round that was last
+ * fetched, or has said nothing for twice the patience, or the session is lost. Errors: as
+ * fl_session_next. */
+fl_status fl_session_listen(fl_session *session, bool *over);
 /* Sends a message: its session number is filled in. */
 fl_status fl_session_say(fl_session *session, fl_message *message);
 /* Begins an upload by its `update`. */

@@ -30,6 +30,7 @@ enum {
   FL_BLOCK_UNITS = 1 << 16,          /* units of a block */
   FL_UPLOAD_BLOCKS = 1 << 14,        /* blocks of an upload */
   FL_UPLOAD_STREAMS = 1 << 17,       /* streams of an upload */
+  FL_TIE_BYTES = 128,                /* of the id of a tie */
 };
 
 typedef enum fl_peer_kind {
@@ -72,6 +73,8 @@ typedef struct fl_bytes {
   X(ping, 'C', "are you there")                                                        \
   X(pong, 'P', "yes")                                                                  \
   X(leave, 'P', "the peer goes")                                                       \
+  X(offer, 'P', "the peer has a device that can be tied to the coordinator's")         \
+  X(accept, 'C', "the id under which both sides open a tie; empty: there is none")     \
   X(bye, 'C', "the session has ended, and why")
 
 typedef enum fl_message_kind {
@@ -182,6 +185,17 @@ typedef struct fl_leave {
   uint64_t session;
 } fl_leave;
 
+typedef struct fl_offer {
+  uint64_t session;
+  uint64_t version; /* of the library that does it, the same on both sides; 0: there is none */
+  fl_bytes why;     /* why there is none */
+} fl_offer;
+
+typedef struct fl_accept {
+  uint64_t session;
+  fl_bytes id; /* FL_TIE_BYTES; empty: there is no tie, or not any more */
+} fl_accept;
+
 typedef enum fl_bye_code {
   FL_BYE_DONE,    /* the run is complete */
   FL_BYE_REJOIN,  /* the session is not known (any more): say hello again */
@@ -198,6 +212,10 @@ typedef struct fl_bye {
  * update of a client's own update; FL_STREAM_OWN + unit * own + i of vectors that clients keep. */
 enum { FL_STREAM_LEVELS = 64 }; /* streams of an update's sums */
 enum { FL_STREAM_SUM = 0, FL_STREAM_UPDATE = 1 << 10, FL_STREAM_OWN = 1 << 11 };
+
+/* The highest bit of a vector's number in `fetch`, or of a stream's in `update`: it does not come
+ * in chunks but over the tie between two devices (kernels/tie.h). */
+#define FL_TIED UINT32_C(0x80000000)
 
 typedef struct fl_message {
   fl_message_kind kind;

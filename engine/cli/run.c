@@ -135,6 +135,11 @@ static int gather_fleet(fedlane_run *run, const options *o) {
   }
   fl_status status = fl_serving_wait(run);
   if (status == FEDLANE_STOPPED) return FL_EXIT_STOPPED;
+  if (status == FEDLANE_OK && !o->quiet) {
+    char text[512];
+    fl_serving_say(run->fleet, text, sizeof text);
+    printf("%s\n", text);
+  }
   return status == FEDLANE_OK ? FL_EXIT_DONE : fl_cli_failure(status);
 }
 

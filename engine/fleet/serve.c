@@ -5,10 +5,12 @@
 #include <string.h>
 
 #include "fleet/clients.h"
+#include "fleet/ties.h"
 
 struct fl_serving {
   fl_fleet *fleet;
   fl_clients *clients; /* real ones; NULL: workers train simulated ones */
+  fl_ties *ties;
   char *layout;
   float *vector;    /* (host) [P] what travels, where the device's memory is not the host's */
   int32_t *cost;    /* [cohort] */
@@ -140,11 +142,28 @@ static fl_status take(void *of, const fl_upload *upload, fl_cause *cause) {
   *cause = check_sum(run, upload, weight);
   for (int i = 0; i < upload->n_stretch && *cause == FL_CAUSE_none; i++)
     *cause = check_numbers(run, &upload->stretch[i], weight);
+  if (*cause == FL_CAUSE_none) FL_TRY(fl_ties_take(run->fleet->ties, upload, weight, cause));
   if (*cause != FL_CAUSE_none) return FEDLANE_OK;
   for (int i = 0; i < upload->n_stretch; i++) FL_TRY(add_stretch(run, &upload->stretch[i]));
   for (int u = 0; u < run->algorithm->n_update; u++) fl_mix_weigh(&run->station[0].mix[u], weight);
   for (int i = 0; i < upload->n_report; i++) keep_report(run, &upload->report[i]);
   return FEDLANE_OK;
+}
+
+static bool offered(void *of, uint64_t session, const fl_offer *offer, unsigned char *id) {
+  return fl_ties_offered(((fedlane_run *)of)->fleet->ties, session, offer, id);
+}
+
+static const char *unfit(void *of, uint64_t session) {
+  return fl_ties_unfit(((fedlane_run *)of)->fleet->ties, session);
+}
+
+static bool send_vector(void *of, uint64_t session, uint64_t vector) {
+  return fl_ties_send(((fedlane_run *)of)->fleet->ties, session, vector);
+}
+
+static void gone(void *of, uint64_t session) {
+  fl_ties_gone(((fedlane_run *)of)->fleet->ties, session);
 }
 
 static fl_status take_client(void *of, const fl_upload *upload, fl_cause *cause) {
@@ -173,6 +192,7 @@ fl_status fl_serving_open(fedlane_run *run) {
   if (!s) return fl_fail(FEDLANE_MEMORY, "no memory for a fleet");
   run->fleet = s;
   if (c->clients == FL_CLIENTS_REAL) FL_TRY(fl_clients_open(run, &s->clients));
+  FL_TRY(fl_ties_open(run, &s->ties));
   FL_TRY(write_layout(run->model, &s->layout));
   s->vector = calloc((size_t)run->server.P, sizeof *s->vector);
   s->cost = calloc((size_t)run->cohort.capacity, sizeof *s->cost);
@@ -191,7 +211,13 @@ fl_status fl_serving_open(fedlane_run *run) {
                           .people = fl_run_people(run),
                           .clients = s->clients != NULL};
   fl_fleet_limits limits = {.memory = c->memory << 20, .peers = (int)c->most, .rate = c->rate};
-  fl_fleet_host host = {.of = run, .vector = vector_of, .take = s->clients ? take_client : take};
+  fl_fleet_host host = {.of = run,
+                        .vector = vector_of,
+                        .take = s->clients ? take_client : take,
+                        .offered = offered,
+                        .unfit = unfit,
+                        .send = s->clients ? NULL : send_vector,
+                        .gone = gone};
   return fl_fleet_open(c->listen, &port, &about, &limits, &host, &s->fleet);
 }
 
@@ -201,6 +227,7 @@ void fl_serving_close(fedlane_run *run, bool done) {
   fl_fleet_close(&s->fleet, done ? FL_BYE_DONE : FL_BYE_REJOIN,
                  done ? "the run is complete" : "the coordinator stops");
   fl_clients_close(&s->clients);
+  fl_ties_close(&s->ties);
   free(s->layout);
   free(s->vector);
   free(s->cost);
@@ -210,6 +237,10 @@ void fl_serving_close(fedlane_run *run, bool done) {
 }
 
 const char *fl_serving_address(const fl_serving *s) { return fl_fleet_address(s->fleet); }
+
+void fl_serving_say(const fl_serving *s, char *text, size_t size) {
+  fl_ties_say(s->ties, text, size);
+}
 
 fl_status fl_serving_wait(fedlane_run *run) {
   bool complete = run->round >= run->config->train.rounds;

@@ -14,6 +14,8 @@ fl_status fl_serving_open(fedlane_run *run);
 void fl_serving_close(fedlane_run *run, bool done);
 /* The address that peers connect to. */
 const char *fl_serving_address(const fl_serving *serving);
+/* Says in one line how weights and sums travel to and from the peers that are there. */
+void fl_serving_say(const fl_serving *serving, char *text, size_t size);
 /* Answers peers until as many take work as fleet.peers asks for; when no round is left, for the few
  * seconds in which they come back to hear so. Errors: STOPPED. */
 fl_status fl_serving_wait(fedlane_run *run);

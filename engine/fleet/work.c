@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fleet/serve.h"
+#include "fleet/work_tie.h"
 
 /* A block that is in the sums: places of the cohort. */
 typedef struct trained {
@@ -21,6 +22,9 @@ typedef struct worker {
   trained *block; /* since the last upload */
   int n_block, room;
   int64_t weight;
+  uint64_t upload; /* sent, and not known to be received; 0: none */
+  fl_work_tie tie;
+  bool by_nccl; /* people have been told that it is of use */
   void *host; /* [8 P] scratch; NULL where the device's memory is the host's */
 } worker;
 
@@ -58,6 +62,7 @@ done:
 }
 
 static void close_run(worker *k) {
+  fl_work_tie_end(&k->tie);
   fedlane_close(&k->run);
   free(k->config);
   free(k->host);
@@ -106,30 +111,51 @@ static fl_status join(worker *k, bool *done) {
   if (k->run && strcmp(k->config, w->config.at) != 0) close_run(k);
   if (!k->run) FL_TRY(open_run(k, w));
   say(k, "joined ", k->options->address);
+  FL_TRY(fl_work_tie_begin(&k->tie, k->session, k->run, w->patience));
   int together = k->run->plan.together > 0 ? k->run->plan.together : 1;
   return fl_session_ready(k->session, (uint64_t)(together * k->run->n_station),
                           fl_run_people(k->run), 2);
 }
 
+/* A vector of the round's version becomes the server's on this side. */
+static fl_status fetch(worker *k, uint64_t round, int i, bool *got) {
+  const fl_server *s = &k->run->server;
+  float *at = i ? s->slot[i - 1] : s->w;
+  if (fl_work_tie_fetch(&k->tie, round, (uint64_t)i, at, s->P)) return FEDLANE_OK;
+  FL_TRY(fl_session_fetch(k->session, round, (uint64_t)i, k->host ? k->host : at, got));
+  if (!*got || !k->host) return FEDLANE_OK;
+  FL_TRY(s->ops->upload(s->dev, at, k->host, 4 * s->P));
+  return s->ops->sync(s->dev);
+}
+
+static void tell_way(worker *k) {
+  bool by_nccl = k->tie.used && fl_work_tie_holds(&k->tie);
+  if (by_nccl != k->by_nccl)
+    say(k, "weights and sums travel by ", by_nccl ? "NCCL" : "ZeroMQ: NCCL has failed");
+  k->by_nccl = by_nccl;
+}
+
+/* Sums of blocks that are not trained yet. */
+static fl_status begin_sums(worker *k) {
+  k->n_block = 0;
+  k->weight = 0;
+  k->upload = 0;
+  return fl_stations_begin(k->run);
+}
+
 /* The round's model becomes the run's, and its cohort is drawn. *got: false when it is over. */
 static fl_status begin_round(worker *k, uint64_t round, bool *got) {
   fedlane_run *run = k->run;
-  fl_server *s = &run->server;
   *got = true;
   k->round = 0;
-  for (int i = 0; i <= run->algorithm->n_broadcast && *got; i++) {
-    float *to = i ? s->slot[i - 1] : s->w;
-    FL_TRY(fl_session_fetch(k->session, round, (uint64_t)i, k->host ? k->host : to, got));
-    if (*got && k->host) FL_TRY(s->ops->upload(s->dev, to, k->host, 4 * s->P));
-    if (*got && k->host) FL_TRY(s->ops->sync(s->dev));
-  }
+  fl_work_tie_open(&k->tie);
+  for (int i = 0; i <= run->algorithm->n_broadcast && *got; i++) FL_TRY(fetch(k, round, i, got));
   if (!*got) return FEDLANE_OK;
+  tell_way(k);
   run->round = (int)round - 1;
   run->server.round = (int)round;
   FL_TRY(fl_cohort_draw(run));
-  FL_TRY(fl_stations_begin(run));
-  k->n_block = 0;
-  k->weight = 0;
+  FL_TRY(begin_sums(k));
   k->round = round;
   return FEDLANE_OK;
 }
@@ -213,35 +239,44 @@ static fl_status work(worker *k, const fl_work *w) {
   return report(k, w);
 }
 
-/* What an upload is made of, as lists of numbers. */
+/* What an upload is made of, as lists of numbers: first what comes in chunks. */
 typedef struct parts {
   uint32_t *block, *stream;
   size_t n_stream;
 } parts;
 
-static fl_status list_parts(const worker *k, parts *p) {
-  const fedlane_run *run = k->run;
-  size_t own = (size_t)run->algorithm->n_client_slot, kept = 0;
-  for (int i = 0; i < k->n_block; i++) kept += own * (size_t)k->block[i].n;
-  p->block = malloc(((size_t)k->n_block + 1) * sizeof *p->block);
-  p->stream = malloc((FL_UPDATES * FL_MIX_LEVELS + kept + 1) * sizeof *p->stream);
-  if (!p->block || !p->stream) return fl_fail(FEDLANE_MEMORY, "no memory for an upload");
-  for (int u = 0; u < run->algorithm->n_update; u++)
-    for (int level = 0; level < FL_MIX_LEVELS; level++)
-      if (fl_mix_level(&run->station[0].mix[u], level))
-        p->stream[p->n_stream++] = (uint32_t)(64 * u + level);
+static void list_own(const worker *k, parts *p) {
+  size_t own = (size_t)k->run->algorithm->n_client_slot;
   for (int i = 0; i < k->n_block; i++) {
     p->block[i] = k->block[i].block;
     for (size_t j = 0; j < own * (size_t)k->block[i].n; j++)
       p->stream[p->n_stream++] = (uint32_t)(FL_STREAM_OWN + (size_t)k->block[i].first * own + j);
   }
+}
+
+static void list_sums(const worker *k, parts *p) {
+  uint32_t how = fl_work_tie_holds(&k->tie) ? FL_TIED : 0;
+  for (int u = 0; u < k->run->algorithm->n_update; u++)
+    for (int level = 0; level < FL_MIX_LEVELS; level++)
+      if (fl_mix_level(&k->run->station[0].mix[u], level))
+        p->stream[p->n_stream++] = how | (uint32_t)(64 * u + level);
+}
+
+static fl_status list_parts(const worker *k, parts *p) {
+  size_t own = (size_t)k->run->algorithm->n_client_slot, kept = 0;
+  for (int i = 0; i < k->n_block; i++) kept += own * (size_t)k->block[i].n;
+  p->block = malloc(((size_t)k->n_block + 1) * sizeof *p->block);
+  p->stream = malloc((FL_UPDATES * FL_MIX_LEVELS + kept + 1) * sizeof *p->stream);
+  if (!p->block || !p->stream) return fl_fail(FEDLANE_MEMORY, "no memory for an upload");
+  list_own(k, p);
+  list_sums(k, p);
   return FEDLANE_OK;
 }
 
 static fl_status send_stream(worker *k, fl_update *about, uint32_t stream, bool *sent) {
   fedlane_run *run = k->run;
   const fl_ops *ops = run->server.ops;
-  if (stream >= FL_STREAM_OWN) {
+  if (!(stream & FL_TIED) && stream >= FL_STREAM_OWN) {
     uint32_t own = (uint32_t)run->algorithm->n_client_slot, i = stream - FL_STREAM_OWN;
     uint32_t client = run->cohort.order[i / own].client;
     about->payload = FL_PAYLOAD_F32;
@@ -249,8 +284,13 @@ static fl_status send_stream(worker *k, fl_update *about, uint32_t stream, bool 
                              run->store.at + client * run->store.floats + (i % own) * run->server.P,
                              sent);
   }
-  const void *sum = fl_mix_level(&run->station[0].mix[stream / 64], (int)(stream % 64));
+  uint32_t of = stream & ~FL_TIED;
+  const int64_t *sum = fl_mix_level(&run->station[0].mix[of / 64], (int)(of % 64));
   about->payload = FL_PAYLOAD_SUM;
+  if (stream & FL_TIED) {
+    *sent = fl_work_tie_send(&k->tie, sum, run->server.P);
+    return FEDLANE_OK;
+  }
   if (k->host) {
     FL_TRY(ops->download(run->server.dev, k->host, sum, 8 * run->server.P));
     FL_TRY(ops->sync(run->server.dev));
@@ -259,7 +299,8 @@ static fl_status send_stream(worker *k, fl_update *about, uint32_t stream, bool 
   return fl_session_stream(k->session, about, stream, sum, sent);
 }
 
-/* Sends the sums of all blocks trained since the last upload, and begins new ones. */
+/* Sends the sums of all blocks trained since the last upload. They are kept until the coordinator
+ * says that it has received them: it may ask for them once more. */
 static fl_status upload(worker *k, const fl_collect *c) {
   fedlane_run *run = k->run;
   parts p = {0};
@@ -278,11 +319,9 @@ static fl_status upload(worker *k, const fl_collect *c) {
                      .blocks = {p.block, (size_t)k->n_block * sizeof *p.block},
                      .streams = {p.stream, p.n_stream * sizeof *p.stream},
                      .weight = (uint64_t)k->weight};
+  k->upload = c->upload;
   FL_GO(fl_session_begin(k->session, &about));
   for (size_t i = 0; i < p.n_stream && sent; i++) FL_GO(send_stream(k, &about, p.stream[i], &sent));
-  k->n_block = 0;
-  k->weight = 0;
-  FL_GO(fl_stations_begin(run));
 done:
   free(p.block);
   free(p.stream);
@@ -295,6 +334,11 @@ static fl_status act(worker *k, const fl_event *event, bool *done) {
       return work(k, &event->work);
     case FL_EVENT_COLLECT:
       return upload(k, &event->collect);
+    case FL_EVENT_RECEIVED:
+      return event->received.upload == k->upload ? begin_sums(k) : FEDLANE_OK;
+    case FL_EVENT_ACCEPT:
+      fl_work_tie_accepted(&k->tie, event->id);
+      return FEDLANE_OK;
     case FL_EVENT_CANCEL:
       if (event->cancel.round == k->round) k->round = 0;
       return FEDLANE_OK;

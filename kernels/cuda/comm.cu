@@ -5,11 +5,7 @@
 #include <stdlib.h>
 
 #include "cuda.h"
-
-#if __has_include(<nccl.h>)
-#define WITH_NCCL
-#include <nccl.h>
-#endif
+#include "nccl_library.h"
 
 #ifdef WITH_NCCL
 /* NCCL's functions and the communicators of some devices, kept by the first of them. */
@@ -28,20 +24,16 @@ struct fl_peers {
   ncclComm_t comm[FL_PEERS_MAX];
 };
 
-template <typename F>
-static bool find(void *library, const char *name, F *out) {
-  *out = (F)fl_library_symbol(library, name);
-  return *out != NULL;
-}
-
 static bool load(fl_peers *p) {
-  void *library = fl_library_open("libnccl.so.2");
-  return library && find(library, "ncclCommInitAll", &p->open) &&
-         find(library, "ncclCommAbort", &p->abort) &&
-         find(library, "ncclCommGetAsyncError", &p->trouble) &&
-         find(library, "ncclGroupStart", &p->start) && find(library, "ncclGroupEnd", &p->end) &&
-         find(library, "ncclReduce", &p->reduce) && find(library, "ncclBroadcast", &p->broadcast) &&
-         find(library, "ncclGetErrorString", &p->explain);
+  void *library = fl_nccl_open();
+  return library && fl_nccl_find(library, "ncclCommInitAll", &p->open) &&
+         fl_nccl_find(library, "ncclCommAbort", &p->abort) &&
+         fl_nccl_find(library, "ncclCommGetAsyncError", &p->trouble) &&
+         fl_nccl_find(library, "ncclGroupStart", &p->start) &&
+         fl_nccl_find(library, "ncclGroupEnd", &p->end) &&
+         fl_nccl_find(library, "ncclReduce", &p->reduce) &&
+         fl_nccl_find(library, "ncclBroadcast", &p->broadcast) &&
+         fl_nccl_find(library, "ncclGetErrorString", &p->explain);
 }
 
 /* An abort, unlike NCCL's own end, does not wait for a device that no longer answers; nothing else

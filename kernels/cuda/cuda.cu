@@ -79,4 +79,5 @@ extern "C" const fl_ops fl_cuda_ops = {
     fl_cuda_spread,
     fl_cuda_energy,
     fl_cuda_resident,
+    &fl_cuda_tie,
 };

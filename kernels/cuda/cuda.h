@@ -241,5 +241,6 @@ fl_status fl_cuda_energy(fl_dev *d, double *joules);
 fl_status fl_cuda_gather64(int n_dev, fl_dev *const *dev, int64_t n, int64_t *const *x);
 fl_status fl_cuda_spread(int n_dev, fl_dev *const *dev, int64_t n, float *const *x);
 fl_status fl_cuda_resident(fl_dev *d, const fl_tape *tape, const fl_pieces *pieces);
+extern "C" const fl_tie_ops fl_cuda_tie;
 
 #endif

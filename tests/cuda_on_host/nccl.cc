@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "host_device.h"
+#include "nccl_pair.h"
 #include "settings.h"
 
 using namespace fl_host;
@@ -19,6 +20,7 @@ struct team {
 struct ncclComm {
   int rank;
   std::shared_ptr<team> all;
+  std::shared_ptr<fl_host_pair> two; /* of ncclCommInitRankConfig; else NULL */
 };
 
 /* What one rank asked for. */
@@ -97,18 +99,21 @@ ncclResult_t ncclCommInitAll(ncclComm_t *comm, int n, const int *device) {
       if (known == device[r]) return ncclInvalidUsage;
     all->device.push_back(device[r]);
   }
-  for (int r = 0; r < n; r++) comm[r] = new ncclComm{r, all};
+  for (int r = 0; r < n; r++) comm[r] = new ncclComm{r, all, nullptr};
   return ncclSuccess;
 }
 
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
-  comm->all->aborted = true;
+  if (comm->two)
+    fl_host_pair_abort(*comm->two, comm->rank);
+  else
+    comm->all->aborted = true;
   delete comm;
   return ncclSuccess;
 }
 
-ncclResult_t ncclCommGetAsyncError(ncclComm_t, ncclResult_t *error) {
-  *error = ncclSuccess;
+ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *error) {
+  *error = comm->two ? fl_host_pair_state(*comm->two, comm->rank) : ncclSuccess;
   return ncclSuccess;
 }
 
@@ -116,6 +121,7 @@ const char *ncclGetErrorString(ncclResult_t result) {
   return result == ncclSuccess           ? "no error"
          : result == ncclInvalidArgument ? "invalid argument"
          : result == ncclInvalidUsage    ? "invalid usage"
+         : result == ncclRemoteError     ? "remote process exited or there was a network error"
                                          : "unhandled cuda error";
 }
 
@@ -153,6 +159,35 @@ ncclResult_t ncclBroadcast(const void *from, void *to, size_t n, ncclDataType_t 
   return ask({comm->all, comm->rank, false, from, to, n, root, stream});
 }
 
+/* --- ranks that know nothing of each other --------------------------------------------------- */
+ncclResult_t ncclGetVersion(int *version) {
+  *version = fl_host_set()->nccl_version;
+  return ncclSuccess;
+}
+
+ncclResult_t ncclGetUniqueId(ncclUniqueId *id) { return fl_host_pair_make(id); }
+
+ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int n, ncclUniqueId id, int rank,
+                                    ncclConfig_t *config) {
+  std::shared_ptr<fl_host_pair> two = fl_host_pair_of(id);
+  if (n != 2 || rank < 0 || rank > 1 || config->blocking || !two) return ncclInvalidUsage;
+  ncclResult_t joined = fl_host_pair_join(*two, rank, current_device());
+  *comm = joined == ncclInProgress ? new ncclComm{rank, nullptr, two} : nullptr;
+  return joined;
+}
+
+ncclResult_t ncclSend(const void *from, size_t n, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t stream) {
+  if (type != ncclInt8 || !comm->two || peer != 1 - comm->rank) return ncclInvalidArgument;
+  return fl_host_pair_move(comm->two, comm->rank, true, const_cast<void *>(from), n, stream);
+}
+
+ncclResult_t ncclRecv(void *to, size_t n, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t stream) {
+  if (type != ncclInt8 || !comm->two || peer != 1 - comm->rank) return ncclInvalidArgument;
+  return fl_host_pair_move(comm->two, comm->rank, false, to, n, stream);
+}
+
 /* --- as a library that is loaded ----------------------------------------------------------- */
 static const struct {
   const char *name;
@@ -166,6 +201,11 @@ static const struct {
     {"ncclGroupEnd", reinterpret_cast<void *>(ncclGroupEnd)},
     {"ncclReduce", reinterpret_cast<void *>(ncclReduce)},
     {"ncclBroadcast", reinterpret_cast<void *>(ncclBroadcast)},
+    {"ncclGetVersion", reinterpret_cast<void *>(ncclGetVersion)},
+    {"ncclGetUniqueId", reinterpret_cast<void *>(ncclGetUniqueId)},
+    {"ncclCommInitRankConfig", reinterpret_cast<void *>(ncclCommInitRankConfig)},
+    {"ncclSend", reinterpret_cast<void *>(ncclSend)},
+    {"ncclRecv", reinterpret_cast<void *>(ncclRecv)},
 };
 
 void *fl_library_open(const char *file) {

@@ -27,6 +27,8 @@ static fl_host_settings first() {
   s.driver = CUDART_VERSION;
   s.memory = static_cast<int64_t>(4) << 30;
   s.nccl = true;
+  s.nccl_version = 22304;
+  s.reachable = true;
   s.seed = 1;
   s.asan_guards = true;
   return s;
