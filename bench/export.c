@@ -1,10 +1,14 @@
-/* A workload as files, so that other systems can do the very same work:
+/* A workload as files, so that other systems can do the very same work.
  *
- *   data.safetensors     x, y, client, x_test, y_test: rows sorted by client
- *   weights.safetensors  the first weights, with PyTorch's names
- *   plan.safetensors     clients [rounds, cohort] in the order of drawing; order: for each of
- * these, epoch by epoch, the rows it visits; shift, scale [channels] work.json            the
- * settings config.yaml          what `fedlane run` trains: the same data, weights and settings */
+ * data.safetensors: x, y, client, x_test, y_test, rows sorted by client.
+ *
+ * weights.safetensors: the first weights, with PyTorch's names.
+ *
+ * plan.safetensors: clients [rounds, cohort] in the order of drawing; order, for each of these,
+ * epoch by epoch, the rows it visits; shift, scale [channels].
+ *
+ * work.json: the settings. config.yaml: what `fedlane run` trains, the same data, weights and
+ * settings. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +17,7 @@
 #include "files.h"
 #include "safetensors.h"
 
-enum { PATH = 4096, OWN = 9, OVERRIDES = 64 };
+enum { PATH = 4096, OWN = 10, OVERRIDES = 64 };
 
 typedef struct export {
   const fl_workload *workload;
@@ -37,31 +41,44 @@ static fl_st_tensor tensor(const char *name, fl_dtype type, int n_dim, const int
   return t;
 }
 
+/* Pixels, or tokens, which are below 256 here, of an example. */
+static void put_bytes(const fl_dataset *d, int64_t example, uint8_t *to) {
+  int64_t size = fl_image_size(d->image), at = example * size;
+  if (d->bytes)
+    memcpy(to, (const uint8_t *)d->x + at, (size_t)size);
+  else
+    for (int64_t i = 0; i < size; i++) to[i] = (uint8_t)((const float *)d->x)[at + i];
+}
+
 /* Rows of the file are in the order of population.index, which is sorted by client. */
 static fl_status write_data(const export *e) {
   const fl_dataset *d = &e->run->data;
   const fl_population *p = &e->run->people;
-  int64_t n = p->offset[p->n], pixels = fl_image_size(d->image);
+  int64_t n = p->offset[p->n], size = fl_image_size(d->image), labels = d->n_label, k = 0;
   int64_t row[4] = {n, d->image.channels, d->image.height, d->image.width};
+  int x_dim = d->tokens ? 2 : 4, y_dim = d->tokens ? 2 : 1;
+  if (d->tokens) row[1] = d->image.steps;
   int64_t test[4] = {d->n_test, row[1], row[2], row[3]};
-  uint8_t *x = malloc((size_t)(n * pixels));
-  int32_t *y = malloc((size_t)n * sizeof *y), *client = malloc((size_t)n * sizeof *client);
+  uint8_t *x = malloc((size_t)((n + d->n_test) * size));
+  int32_t *y = malloc((size_t)(n * labels) * sizeof *y);
+  int32_t *client = malloc((size_t)n * sizeof *client);
   char path[PATH];
   fl_status status;
   FL_GO(path_of(e, "data.safetensors", path));
   if (!x || !y || !client) FL_GO(fl_fail(FEDLANE_MEMORY, "no memory to export the data"));
   for (int32_t i = 0; i < p->n; i++)
-    for (int64_t k = p->offset[i]; k < p->offset[i + 1]; k++) {
-      memcpy(x + k * pixels, (uint8_t *)d->x + p->index[k] * pixels, (size_t)pixels);
-      y[k] = d->label[p->index[k]];
+    for (; k < p->offset[i + 1]; k++) {
+      put_bytes(d, p->index[k], x + k * size);
+      memcpy(y + k * labels, d->label + p->index[k] * labels, (size_t)labels * sizeof *y);
       client[k] = i;
     }
+  for (int64_t i = 0; i < d->n_test; i++) put_bytes(d, d->n_train + i, x + (n + i) * size);
   fl_st_tensor out[] = {
-      tensor("x", FL_U8, 4, row, x),
-      tensor("y", FL_I32, 1, row, y),
+      tensor("x", FL_U8, x_dim, row, x),
+      tensor("y", FL_I32, y_dim, row, y),
       tensor("client", FL_I32, 1, row, client),
-      tensor("x_test", FL_U8, 4, test, (uint8_t *)d->x + d->n_train * pixels),
-      tensor("y_test", FL_I32, 1, test, d->label + d->n_train),
+      tensor("x_test", FL_U8, x_dim, test, x + n * size),
+      tensor("y_test", FL_I32, y_dim, test, d->label + d->n_train * labels),
   };
   FL_GO(fl_st_write(path, FL_COUNT(out), out, 0, NULL));
 done:
@@ -143,13 +160,14 @@ static fl_status write_settings(const export *e) {
  */
 static fl_status write_config(const export *e) {
   const fl_bench_options *o = e->options;
-  char set[6][PATH + 32], path[PATH];
+  char set[7][PATH + 32], path[PATH];
   const char *list[OWN + OVERRIDES] = {set[0],
                                        set[1],
                                        set[2],
                                        set[3],
                                        set[4],
                                        set[5],
+                                       set[6],
                                        "data.format=safetensors",
                                        "data.partition.kind=natural",
                                        "checkpoint.every=0"};
@@ -161,6 +179,7 @@ static fl_status write_config(const export *e) {
   snprintf(set[3], sizeof set[3], "device=%s", o->device);
   snprintf(set[4], sizeof set[4], "threads=%d", o->threads);
   snprintf(set[5], sizeof set[5], "precision=%s", o->precision);
+  snprintf(set[6], sizeof set[6], "data.tokens=%d", e->run->data.tokens);
   for (int i = 0; i < o->n_override; i++)
     if (strncmp(o->override[i], "data.", 5) != 0) list[n++] = o->override[i];
   FL_TRY(path_of(e, "config.yaml", path));
@@ -183,8 +202,11 @@ fl_status fl_bench_export(const fl_bench_options *o) {
   e.rounds = o->rounds > 0 ? o->rounds : e.workload->rounds;
   FL_GO(fl_make_folder(o->to));
   FL_GO(fl_workload_open(e.workload, o, e.rounds, &e.run));
-  if (!e.run->data.bytes || !e.run->data.label)
-    FL_GO(fl_fail(FEDLANE_UNSUPPORTED, "only byte images with classes can be exported"));
+  const fl_dataset *d = &e.run->data;
+  bool tokens = d->tokens > 0 && d->tokens <= UINT8_MAX + 1;
+  if (!d->label || !(tokens || d->bytes))
+    FL_GO(fl_fail(FEDLANE_UNSUPPORTED,
+                  "only byte images with classes and up to 256 tokens can be exported"));
   FL_GO(path_of(&e, "weights.safetensors", path));
   FL_GO(fl_weights_save(e.run, path));
   FL_GO(write_data(&e));

@@ -56,6 +56,15 @@ static const fl_workload workloads[] = {
      "train: {cohort: 10, epochs: 1, batch: 10, lr: 0.1}\n"
      "eval: {every: 10}\n",
      50},
+    {"a3", "TFF's Shakespeare: 715 clients x 22 sequences of 80 characters, 10 a round, batch 4",
+     "name: a3\n"
+     "data: {format: synthetic, kind: tokens, examples: 15730, test: 500, classes: 90,\n"
+     "       clients: 715, noise: 0.2, partition: {kind: natural}}\n"
+     "model: {name: lstm_char}\n"
+     "algorithm: {name: fedavg}\n"
+     "train: {cohort: 10, epochs: 1, batch: 4, lr: 0.8}\n"
+     "eval: {every: 0}\n",
+     4},
     {"memory", "LeNet on 1,000 clients x 50 images: what more clients a round cost in memory",
      "name: memory\n"
      "data: {format: synthetic, examples: 50000, test: 1000, channels: 3, height: 32, width: 32,\n"

@@ -44,6 +44,7 @@ def population(power: int) -> Case:
 GROUPS: dict[str, list[Case]] = {
     "a1": [speed("a1", 30, 3, "pfl-research's CIFAR-10: CNN, 50 of 1,000 clients x 50 images, batch 10")],
     "a2": [speed("a2", 30, 3, "FEMNIST's shape: CNN, 62 classes, 10 of 1,000 ragged clients, batch 20")],
+    "a3": [speed("a3", 4, 1, "TFF's Shakespeare: LSTM, 10 of 715 clients x 22 sequences of 80, batch 4")],
     "a5": [speed("a5", 2, 3, "BlazeFL's LeNet: 100 of 100 clients x 500 images, 5 epochs, batch 50")],
     "a8": [speed("a8", 100, 10, "logistic regression: 10 of 1,000 clients x 60 images, batch 10")],
     "mlp": [speed("mlp", 50, 5, "784-200-200-10: 10 of 100 clients x 600 images, batch 10")],

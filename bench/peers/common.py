@@ -77,6 +77,7 @@ class Work:
         self.weights = {k: np.array(v) for k, v in read_safetensors(self.folder / "weights.safetensors").items()}
         self.image: tuple[int, ...] = data["x"].shape[1:]
         self.offset = np.searchsorted(data["client"], np.arange(self.population + 1))
+        self.sequences: bool = data["y"].ndim == 2  # of tokens, with a label a step, -1 where none counts
         if pixels:
             self._read_pixels(data, plan["shift"], plan["scale"])
         self._clients, self._order = np.array(plan["clients"]), np.array(plan["order"])
@@ -85,12 +86,19 @@ class Work:
 
     def _read_pixels(self, data: dict[str, np.ndarray], shift: np.ndarray, scale: np.ndarray) -> None:
         def normal(x: np.ndarray) -> np.ndarray:
+            if self.sequences:
+                return x.astype(np.int64)
             out = x.astype(np.float32)
             out -= shift.reshape(-1, 1, 1)
             out *= scale.reshape(-1, 1, 1)
             return out
         self.x, self.x_test = normal(data["x"]), normal(data["x_test"])
         self.y, self.y_test = data["y"].astype(np.int64), data["y_test"].astype(np.int64)
+
+    def answers(self, rows: np.ndarray | None = None) -> int:
+        """How many labels of these training examples count; without rows, of the test."""
+        y = self.y_test if rows is None else self.y[rows]
+        return int((y >= 0).sum()) if self.sequences else y.size
 
     def visit(self, number: int) -> Visit:
         client = int(self._clients.reshape(-1)[number])
@@ -144,7 +152,9 @@ class Meter:
     def round(self, loss_sum: float, hits: float, examples: int) -> None:
         """A round has been trained; its evaluation, if it is due, follows."""
         self.examples.append(examples)
-        self.train.append([loss_sum / examples, hits / examples])
+        visits = self.work.visits(len(self.examples)) if self.work.sequences else []
+        asked = sum(self.work.answers(v.rows) for v in visits) or examples
+        self.train.append([loss_sum / asked, hits / asked])
         self.ages.append(age())
 
     def tested(self, loss: float, accuracy: float) -> None:

@@ -68,7 +68,28 @@ class CnnDropout(nn.Module):
         return self.fc2(self.drop2(F.relu(self.fc1(x))))
 
 
-MODELS = {"logistic": Logistic, "mlp": Mlp, "lenet": LeNet, "cnn_dropout": CnnDropout}
+class Lstm(nn.LSTM):
+    """With one bias a gate that is trained; the other one stays zero."""
+
+    def __init__(self, features: int, hidden: int):
+        super().__init__(features, hidden, batch_first=True)
+        del self.bias_hh_l0
+        self.register_buffer("bias_hh_l0", torch.zeros(4 * hidden), persistent=False)
+        self._flat_weights = [getattr(self, name) for name in self._flat_weights_names]
+
+
+class LstmChar(nn.Module):
+    def __init__(self, image: tuple[int, ...], classes: int, conv: type[nn.Conv2d]):
+        super().__init__()
+        self.embed = nn.Embedding(classes, 8)
+        self.lstm1, self.lstm2 = Lstm(8, 256), Lstm(256, 256)
+        self.fc = nn.Linear(256, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.lstm2(self.lstm1(self.embed(x))[0])[0])
+
+
+MODELS = {"logistic": Logistic, "mlp": Mlp, "lenet": LeNet, "cnn_dropout": CnnDropout, "lstm_char": LstmChar}
 CONVOLUTIONS = {"direct": nn.Conv2d, "slices": SlicedConv}
 
 
@@ -93,6 +114,18 @@ class Data:
         self.x_test, self.y_test = put(work.x_test), put(work.y_test)
 
 
+def mean_loss(out: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Over the labels that count: one an example, or one a step that is not -1."""
+    if y.dim() == 1:
+        return F.cross_entropy(out, y)
+    return F.cross_entropy(out.flatten(0, 1), y.flatten(), ignore_index=-1)
+
+
+def asked(y: torch.Tensor) -> int | torch.Tensor:
+    """How many labels count."""
+    return len(y) if y.dim() == 1 else (y >= 0).sum()
+
+
 def train_client(net: nn.Module, data: Data, work: Work, rows: np.ndarray) -> torch.Tensor:
     """Plain SGD on one client's rows [epochs, n]; returns the sums of losses and of hits."""
     weights = list(net.parameters())
@@ -102,13 +135,13 @@ def train_client(net: nn.Module, data: Data, work: Work, rows: np.ndarray) -> to
     for epoch in range(rows.shape[0]):
         for i in range(epoch * n, (epoch + 1) * n, work.batch):
             end = min(i + work.batch, (epoch + 1) * n)
-            out = net(x[i:end])
-            loss = F.cross_entropy(out, y[i:end])
+            out, label = net(x[i:end]), y[i:end]
+            loss = mean_loss(out, label)
             gradients = torch.autograd.grad(loss, weights)
             with torch.no_grad():
                 torch._foreach_add_(weights, gradients, alpha=-work.lr)
-                sums[0] += loss.detach() * (end - i)
-                sums[1] += (out.argmax(1) == y[i:end]).sum()
+                sums[0] += loss.detach() * asked(label)
+                sums[1] += (out.argmax(-1) == label).sum()
     return sums
 
 
@@ -119,8 +152,8 @@ def test_sums(net: nn.Module, x: torch.Tensor, y: torch.Tensor, batch: int = 500
     mode = net.training
     net.eval()
     for i in range(0, len(y), batch):
-        out = net(x[i:i + batch])
-        sums[0] += F.cross_entropy(out, y[i:i + batch], reduction="sum")
-        sums[1] += (out.argmax(1) == y[i:i + batch]).sum()
+        out, label = net(x[i:i + batch]), y[i:i + batch]
+        sums[0] += mean_loss(out, label).double() * asked(label)
+        sums[1] += (out.argmax(-1) == label).sum()
     net.train(mode)
     return sums

@@ -114,7 +114,7 @@ def main() -> None:
         meter.round(loss, hits, sum(v.rows.size for v in visits))
         if work.evaluates(round_):
             loss, hits = test_sums(net, data.x_test, data.y_test).tolist()
-            meter.tested(loss / len(work.y_test), hits / len(work.y_test))
+            meter.tested(loss / work.answers(), hits / work.answers())
     meter.finish(count(net))
 
 

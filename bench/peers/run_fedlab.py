@@ -58,7 +58,7 @@ class Pipeline(StandalonePipeline):
         work, data = self.handler.work, self.trainer.data
         if work.evaluates(self.handler.round):
             loss, hits = test_sums(self.handler.model, data.x_test, data.y_test).tolist()
-            self.handler.meter.tested(loss / len(work.y_test), hits / len(work.y_test))
+            self.handler.meter.tested(loss / work.answers(), hits / work.answers())
 
 
 def main() -> None:

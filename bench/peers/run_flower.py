@@ -72,7 +72,7 @@ def main() -> None:
         if round_ > 0 and work.evaluates(round_):
             net.load_state_dict(arrays.to_torch_state_dict())
             loss, hits = test_sums(net, data.x_test, data.y_test).tolist()
-            meter.tested(loss / len(work.y_test), hits / len(work.y_test))
+            meter.tested(loss / work.answers(), hits / work.answers())
         return None
 
     @server_app.main()

@@ -33,7 +33,7 @@ from pfl.model.pytorch import PyTorchModel  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from models_torch import Data, build, count, test_sums  # noqa: E402
+from models_torch import asked, build, count, Data, mean_loss, test_sums#noqa:E402
 
 IMPORTED = age()
 
@@ -51,9 +51,9 @@ class Classifier(nn.Module):
     def loss(self, x: torch.Tensor, y: torch.Tensor, eval: bool = False) -> torch.Tensor:
         self.train(not eval)
         out = self(x)
-        loss = F.cross_entropy(out, y)
+        loss = mean_loss(out, y)
         with torch.no_grad():
-            self.sums += torch.stack([loss.detach() * len(y), (out.argmax(1) == y).sum()])
+            self.sums += torch.stack([loss.detach() * asked(y), (out.argmax(-1) == y).sum()])
         return loss
 
     def metrics(self, x: torch.Tensor, y: torch.Tensor, eval: bool = True) -> dict:
@@ -82,7 +82,7 @@ class Rounds(TrainingProcessCallback):
             rank, world = distributed.global_rank, distributed.world_size
             x, y = self.data.x_test.tensor_split(world)[rank], self.data.y_test.tensor_split(world)[rank]
             loss, hits = reduced(test_sums(self.net.net, x, y))
-            self.meter.tested(loss / len(self.work.y_test), hits / len(self.work.y_test))
+            self.meter.tested(loss / self.work.answers(), hits / self.work.answers())
         return False, Metrics()
 
 

@@ -99,7 +99,7 @@ def main() -> None:
         meter.round(loss, hits, sum(v.rows.size for v in work.visits(round_)))
         if work.evaluates(round_):
             loss, hits = ask(net, data, work, shared, -1)
-            meter.tested(loss / len(work.y_test), hits / len(work.y_test))
+            meter.tested(loss / work.answers(), hits / work.answers())
     shared.todo.value = 0
     shared.begin.wait()
     for process in others:
