@@ -2,8 +2,8 @@
 """bench/compare runs fedlane and the PyTorch loop on a small workload, and both do the same work.
 
 check_compare.py PROGRAM SOURCE FOLDER: logistic regression and LeNet, two epochs, clients of unequal
-sizes, so that batches, epochs, weights of the mean and the order of rows must all agree to the last
-digits of a float. Exit status 77 when torch is not installed.
+sizes, and an LSTM over sequences of unequal lengths, so that batches, epochs, weights of the mean, the order of
+rows and the labels that count must all agree to the last digits of a float. Exit status 77 when torch is not installed.
 """
 import json
 import pathlib
@@ -17,8 +17,11 @@ except ImportError:
     print("skipped: torch is not installed")
     sys.exit(77)
 
-SMALL = ["data.examples=230", "data.test=60", "data.partition.kind=quantity", "data.partition.clients=6",
-         "data.partition.alpha=5", "train.cohort=4", "train.epochs=2", "train.batch=7", "eval.every=2"]
+IMAGES = ["data.examples=230", "data.test=60", "data.partition.kind=quantity", "data.partition.clients=6",
+          "data.partition.alpha=5", "train.batch=7"]
+SEQUENCES = ["data.examples=30", "data.test=8", "data.clients=6", "train.batch=2"]
+SMALL = {"a8": IMAGES, "a5": IMAGES, "a3": SEQUENCES}
+ALL = ["train.cohort=4", "train.epochs=2", "eval.every=2"]
 
 
 def compare(program, source, folder, workload):
@@ -26,7 +29,7 @@ def compare(program, source, folder, workload):
     subprocess.run([sys.executable, source / "bench" / "compare", workload, "--fedlane", program, "--rounds", "2",
                     "--repeats", "2", "--untuned", "--peers", "torch_loop,nobody", "--python",
                     f"torch_loop={sys.executable}", "--venv", folder, "--json", figures,
-                    *(word for setting in SMALL for word in ("--set", setting))], check=True)
+                    *(word for setting in SMALL[workload] + ALL for word in ("--set", setting))], check=True)
     return json.loads(figures.read_text())["cases"][0]
 
 
@@ -52,9 +55,9 @@ def main():
     program, source, folder = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for workload in ("a8", "a5"):
+    for workload in SMALL:
         check(compare(program, source, folder, workload))
-    print("fedlane and the PyTorch loop did the same work on a8 and a5, round by round to 1e-4")
+    print(f"fedlane and the PyTorch loop did the same work on {', '.join(SMALL)}, round by round to 1e-4")
 
 
 if __name__ == "__main__":
