@@ -93,12 +93,13 @@ HEAD = """# Benchmarks
 This page is made by `bench/publish` from the files in `bench/results/`; do not edit it. To repeat the figures:
 
     bench/peers/setup && cmake --preset release && ninja -C build/release fedlane_program plain_onednn
-    bench/compare a1 a2 a5 a8 mlp startup memory population
+    bench/compare a1 a2 a3 a5 a8 mlp startup memory population
 
 All systems read the same data, start from the same weights and train the same clients in the same order; they run one after
-another, in turns, each in processes of its own. The settings of a peer are the best of several that were tried. Its time
-counts only when it did the same work: parameters, examples, training loss and test accuracy are compared with ours. The
-pixels are synthetic. A ratio says how many times better fedlane is; below 1 the peer is ahead."""
+another, in turns, each in processes of its own. The settings of a peer are the best of several that were tried, or its usual ones
+where the command says `--untuned`; `--set` changes the workload. Its time counts only when it did the same work: parameters,
+examples, training loss and test accuracy are compared with ours. Pixels and characters are synthetic. A ratio says how many times
+better fedlane is; below 1 the peer is ahead."""
 
 
 def page(reports: list[Row], plots: dict[str, list[str]]) -> str:
