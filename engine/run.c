@@ -304,7 +304,11 @@ fedlane_status fedlane_round(fedlane_run *run, fedlane_metrics *out) {
                        .client_mean = NAN,
                        .client_deviation = NAN,
                        .client_worst = NAN};
-  if (run->round >= c->train.rounds) return FEDLANE_DONE;
+  if (run->round >= c->train.rounds) {
+    /* A run that was killed after its last checkpoint still lacks its model and report. */
+    if (run->n_sink > 0) FL_TRY(save_all(run));
+    return FEDLANE_DONE;
+  }
   if (run->stop) {
     FL_TRY(save_all(run));
     return FEDLANE_STOPPED;

@@ -150,6 +150,25 @@ static void test_stop_and_resume(void) {
   }
 }
 
+/* As a run that is killed between its last checkpoint and its model. */
+static void test_ends_what_lacks_its_model(void) {
+  static const char *const lost[] = {"model.safetensors", "report.html"};
+  char whole[160], cut[160], path[200];
+  write_setting();
+  snprintf(whole, sizeof whole, "%s/whole", fl_test_folder());
+  snprintf(cut, sizeof cut, "%s/cut", fl_test_folder());
+  CU_ASSERT_EQUAL(wait_for(start(whole, "fedavg", false)), 0);
+  CU_ASSERT_EQUAL(wait_for(start(cut, "fedavg", false)), 0);
+  for (int i = 0; i < 2; i++) {
+    snprintf(path, sizeof path, "%s/%s", cut, lost[i]);
+    CU_ASSERT_EQUAL(unlink(path), 0);
+  }
+  CU_ASSERT_EQUAL(wait_for(start(cut, "fedavg", true)), 0);
+  CU_ASSERT_EQUAL(access(path, R_OK), 0);
+  CU_ASSERT_EQUAL(lines_of(cut), 12);
+  same_files(whole, cut, "model.safetensors");
+}
+
 static void test_earlier_runs_are_kept(void) {
   char folder[160], first[200];
   struct stat info;
@@ -198,6 +217,7 @@ static const fl_test tests[] = {
     {"killed at any round, scaffold", test_kill_scaffold},
     {"killed at any round, feddyn", test_kill_feddyn},
     {"stopped by a signal", test_stop_and_resume},
+    {"ends what lacks its model", test_ends_what_lacks_its_model},
     {"earlier runs are kept", test_earlier_runs_are_kept},
     {"another configuration is refused", test_another_configuration_is_refused},
     {"damaged checkpoints are refused", test_damaged_checkpoints_are_refused},
