@@ -31,9 +31,8 @@ from pfl.internal.ops.pytorch_ops import distributed  # noqa: E402
 from pfl.metrics import Metrics  # noqa: E402
 from pfl.model.pytorch import PyTorchModel  # noqa: E402
 from torch import nn  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
 
-from models_torch import asked, build, count, Data, mean_loss, test_sums#noqa:E402
+from models_torch import Data, asked, build, count, mean_loss, test_sums  # noqa: E402
 
 IMPORTED = age()
 
