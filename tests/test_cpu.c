@@ -285,6 +285,33 @@ static void dense_goes_back_at_once(void) {
   fl_cpu_ops.close(&d);
 }
 
+/* Slopes of which most are zero take lines of weights, those of a narrower layer go all the way:
+ * w -= 0.1 dy' x and dx = dy w by columns of a wide layer and by the same columns as layers of
+ * their own. Groups of rows of each size, more outputs than a panel, more columns than a block. */
+static void skipped_slopes_change_no_bit(void) {
+  enum { I = 1108, O = 150, ROWS = 27, PARTS = 4, PART = I / PARTS };
+  float *x = noise(ROWS * I, 1), *dy = noise(ROWS * O, 2), *dx = noise(ROWS * I, 3);
+  float *w = noise(O * I, 4), *part = noise((2 * ROWS + O) * PART, 5), *gone = noise(O * I, 4);
+  float *xs = part, *dxs = part + ROWS * PART, *ws = part + 2 * ROWS * PART;
+  for (int r = 0; r < ROWS; r++)
+    for (int o = 0; o < O; o++)
+      if (o % 7 == 0 || (3 * r + o) % 12 > o % 11) dy[r * O + o] = 0;
+  CU_ASSERT_FATAL(fl_cpu_dense_lines_fit(ROWS, I, O, dy));
+  CU_ASSERT_FATAL(!fl_cpu_dense_lines_fit(ROWS, PART, O, dy));
+  fl_cpu_dense_back(ROWS, ROWS, I, O, x, dy, gone, dx, -0.1f, gone);
+  for (int p = 0; p < PARTS; p++) {
+    for (int r = 0; r < ROWS; r++) memcpy(xs + r * PART, x + r * I + p * PART, 4 * PART);
+    for (int o = 0; o < O; o++) memcpy(ws + o * PART, w + o * I + p * PART, 4 * PART);
+    fl_cpu_dense_back(ROWS, ROWS, PART, O, xs, dy, ws, dxs, -0.1f, ws);
+    for (int o = 0; o < O; o++)
+      CU_ASSERT_EQUAL(memcmp(ws + o * PART, gone + o * I + p * PART, 4 * PART), 0);
+    for (int r = 0; r < ROWS; r++)
+      CU_ASSERT_EQUAL(memcmp(dxs + r * PART, dx + r * I + p * PART, 4 * PART), 0);
+  }
+  CU_ASSERT_NOT_EQUAL(memcmp(w, gone, 4 * O * I), 0);
+  free(x), free(dy), free(dx), free(w), free(part), free(gone);
+}
+
 static const fl_test tests[] = {
     {"no model gets a slow kernel", no_model_gets_a_slow_kernel},
     {"primitives are made once", primitives_are_made_once},
@@ -294,6 +321,7 @@ static const fl_test tests[] = {
     {"a NaN travels through a block", a_nan_travels_through_a_block},
     {"dense has no edges", dense_has_no_edges},
     {"dense goes back at once", dense_goes_back_at_once},
+    {"skipped slopes change no bit", skipped_slopes_change_no_bit},
     {"words are the stream", words_are_the_stream},
     {"memory is aligned and bounded", memory_is_aligned_and_bounded},
     {"only fp32", only_fp32},

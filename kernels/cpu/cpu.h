@@ -159,6 +159,16 @@ fl_status fl_nn_gemm(int64_t m, int64_t n, int64_t k, float alpha, fl_matrix a, 
 void fl_cpu_dense_back(int used, int live, int64_t I, int64_t O, const float *x, const float *dy,
                        const float *w, float *dx, float scale, float *gw);
 
+/* How many of the next rows are summed before they are added to the gradient of weights. */
+int fl_cpu_dense_group(int rows);
+
+/* dense_lines.c: gw += scale * dy' x over n of I columns and all O outputs, for a layer and slopes
+ * that it fits: wide, and with many zeros. The bits are those of the other way. Cost: a product
+ * for each slope that is not zero and each column. */
+bool fl_cpu_dense_lines_fit(int rows, int64_t I, int64_t O, const float *dy);
+void fl_cpu_dense_lines(int rows, int64_t n, int64_t I, int64_t O, const float *x, const float *dy,
+                        float scale, float *gw);
+
 /* pool.c: relu and the pooling of a block over images. mask NULL: not wanted. */
 void fl_cpu_pool_relu(int images, const fl_window *s, const float *x, float *y, uint8_t *mask);
 

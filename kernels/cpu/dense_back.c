@@ -7,7 +7,14 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { GROUP = 10, HALF = 5, WIDE = 32 };
+enum {
+  GROUP = 10,
+  HALF = 5,
+  WIDE = 32,
+  BLOCK = 1024, /* columns of which lines are taken after the gradient of x is through them */
+};
+
+int fl_cpu_dense_group(int rows) { return rows >= GROUP ? GROUP : rows >= HALF ? HALF : 1; }
 
 /* What one call works on: R rows by one or two vectors of columns, the last of them with `last`. */
 typedef struct work {
@@ -107,7 +114,7 @@ INLINE void columns(const bool back, const int R, int n, work *k) {
 /* One half over n columns, all rows: in groups of ten, five and one. */
 INLINE void rows_of(const bool back, int rows, int n, work k) {
   for (int row = 0, R; row < rows; row += R) {
-    R = rows - row >= GROUP ? GROUP : rows - row >= HALF ? HALF : 1;
+    R = fl_cpu_dense_group(rows - row);
     if (R == GROUP)
       columns(back, GROUP, n, &k);
     else if (R == HALF)
@@ -125,6 +132,7 @@ static void back_weights(int rows, int n, const work *k) { rows_of(false, rows, 
 
 void fl_cpu_dense_back(int used, int live, int64_t I, int64_t O, const float *x, const float *dy,
                        const float *w, float *dx, float scale, float *gw) {
+  bool lines = gw && fl_cpu_dense_lines_fit(live, I, O, dy);
   for (int64_t at = 0; at < I; at += WIDE) {
     int n = I - at < WIDE ? (int)(I - at) : WIDE;
     work k = {I, O, x, dy, w, dx, gw, scale, 0};
@@ -132,6 +140,9 @@ void fl_cpu_dense_back(int used, int live, int64_t I, int64_t O, const float *x,
     if (gw) k.x += at, k.gw += at;
     if (dx) k.dx += at;
     if (dx) back_data(used, n, &k);
-    if (gw) back_weights(live, n, &k);
+    if (gw && !lines) back_weights(live, n, &k);
+    int64_t done = at % BLOCK + n; /* columns of this block */
+    if (lines && (done == BLOCK || at + n == I))
+      fl_cpu_dense_lines(live, done, I, O, x + at + n - done, dy, scale, gw + at + n - done);
   }
 }
