@@ -135,7 +135,7 @@ static void gather_image(const fl_source *source, int64_t example, cut cut, floa
                   x + (k / beside * plane + (int64_t)h * s.width) * beside + k % beside);
 }
 
-enum { AHEAD = 3 }; /* images */
+enum { AHEAD = 8 }; /* images */
 
 /* Asks for an image before it is read: its place in the data set is anywhere. */
 static void fetch_image(const fl_source *source, int64_t example) {
