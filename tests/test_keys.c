@@ -14,7 +14,7 @@
 enum { LONG = 20, PATH = 256 };
 
 static void write_text(const char *path, const char *text, mode_t mode) {
-  char part[PATH + 8];
+  char part[PATH + 24];
   snprintf(part, sizeof part, "%s.part", path);
   FILE *file = fopen(part, "w");
   CU_ASSERT_PTR_NOT_NULL_FATAL(file);

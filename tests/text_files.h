@@ -8,7 +8,7 @@
 #include "format_files.h"
 
 static inline const char *write_text(const char *folder, const char *name, const char *text) {
-  static char path[512];
+  static char path[1024];
   write_file(folder, name, text, strlen(text));
   snprintf(path, sizeof path, "%s/%s", folder, name);
   return path;

@@ -72,9 +72,9 @@ static void add_line(int beside, int64_t n, const float *w, const float *restric
   }
 }
 
-static inline fl_v16 product_at(int64_t i, const float *x, int64_t step, const float *dy,
-                                fl_v16 sum) {
-  return FL_MADD(*(const fl_v16 *)(x + i * step * V), *(const fl_v16 *)(dy + i * V), sum);
+static inline void product_at(int64_t i, const float *x, int64_t step, const float *dy,
+                              fl_v16 *sum) {
+  *sum = FL_MADD(*(const fl_v16 *)(x + i * step * V), *(const fl_v16 *)(dy + i * V), *sum);
 }
 
 /* sum += the products of n pixels of x, which are step pixels apart, and of dy. */
@@ -88,8 +88,8 @@ static void add_products(int beside, int64_t n, const float *restrict x, int64_t
   if (beside == 1) return;
   int64_t i = 0;
   for (; i + CHAINS <= n; i += CHAINS)
-    for (int k = 0; k < CHAINS; k++) part[k] = product_at(i + k, x, step, dy, part[k]);
-  for (; i < n; i++) part[0] = product_at(i, x, step, dy, part[0]);
+    for (int k = 0; k < CHAINS; k++) product_at(i + k, x, step, dy, &part[k]);
+  for (; i < n; i++) product_at(i, x, step, dy, &part[0]);
   *(fl_v16 *)sum += (part[0] + part[1]) + (part[2] + part[3]);
 }
 
