@@ -67,7 +67,7 @@ static void text_tests_by_time(void) {
 
 static void text_takes_a_vocabulary(void) {
   const char *folder = fl_test_folder();
-  char list[512];
+  char list[1024];
   snprintf(list, sizeof list, "%s", write_text(folder, "list", "dcb"));
   const char *path = write_text(folder, "play.txt", play);
   fl_args args = play_args(6, 0);
@@ -91,7 +91,7 @@ static void text_counts_words(void) {
   expect_tokens(&d, 0, (int[]){5, 1, 2, 4, 4, 3, 1, 2}, (int[]){1, 2, 4, 4, 3, 1, 2, 6});
   expect_tokens(&d, 1, (int[]){5, 4, 3, 1, 6, 0, 0, 0}, (int[]){4, 3, 1, 6, -1, -1, -1, -1});
   fl_dataset_close(&d);
-  char list[512];
+  char list[1024];
   snprintf(list, sizeof list, "%s", write_text(folder, "list", "it's 9\nto 8\n"));
   path = write_text(folder, "play.txt", "A:\nto be, or not to be\n\nB:\nit's  not to\n");
   fl_args_text(&args, "vocabulary", list);
