@@ -11,7 +11,8 @@
  * On addresses that other machines can reach both sides have keys (CURVE): keys.h. Nothing is
  * delivered from a key that is not allowed, or sent to one. Loopback has no keys.
  *
- * A port is used by one thread at a time. */
+ * A port is used by one thread at a time; a connected one's pipeline may be used by another than
+ * its control, one at a time. */
 #ifndef FL_PORT_H
 #define FL_PORT_H
 

@@ -32,6 +32,7 @@ void fl_session_close(fl_session **session, bool leave);
  * ended by 0, is good until the next join. Errors: STOPPED; USAGE with the coordinator's sentence
  * when it refuses this peer; IO when the time is over. */
 fl_status fl_session_join(fl_session *session, double seconds, const fl_welcome **welcome);
+/* From now on the session says by itself, in a thread of its own, that it lives. */
 fl_status fl_session_ready(fl_session *session, uint64_t lanes, uint64_t people, uint64_t credit);
 
 typedef enum fl_event_kind {
