@@ -69,7 +69,7 @@ typedef struct fl_stretch {
   fl_blob *body;
 } fl_stretch;
 
-/* An upload all of whose stretches are in: no gaps, none twice. */
+/* An upload: as announced, or, when it is taken, with all of its stretches: no gaps, none twice. */
 typedef struct fl_upload {
   fl_update about;
   int n_report, n_stretch;
@@ -87,8 +87,17 @@ typedef struct fl_fleet_host {
   /* A vector of the round's version, or from `vectors` on one that a unit's client keeps, as floats
    * [elements] in host memory; good until the next call. */
   fl_status (*vector)(void *of, uint64_t vector, const float **at);
-  /* Takes an upload into the sums, or leaves all of it out and says why: when the tie has broken,
-   * *cause is tie, and the peer sends all of it again. */
+  /* An upload has been announced: why it cannot be what it says. NULL, with mix and unmix: uploads
+   * are looked at when they are whole. */
+  fl_status (*check)(void *of, const fl_upload *upload, fl_cause *cause);
+  /* A stretch of one that passed has come: says why it cannot be, or adds what can be taken off
+   * again to the sums. The round's end sees only what was taken. */
+  fl_status (*mix)(void *of, const fl_update *about, const fl_stretch *stretch, fl_cause *cause);
+  /* Takes off what `mix` has added of a stretch. */
+  fl_status (*unmix)(void *of, const fl_stretch *stretch);
+  /* Takes a whole upload: all that `mix` has not added yet. Or leaves it out and says why, and is
+   * asked to take off the rest; when the tie has broken, *cause is tie, and the peer sends all of
+   * it again. */
   fl_status (*take)(void *of, const fl_upload *upload, fl_cause *cause);
   /* Asked some times a second while a round is in progress; NULL: not. */
   fl_status (*tick)(void *of);
