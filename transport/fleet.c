@@ -217,9 +217,9 @@ static fl_status look(fl_fleet *f, double seconds) {
   return f->failed;
 }
 
-static bool stopped(const volatile sig_atomic_t *stop) { return stop && *stop; }
+static bool stopped(const atomic_int *stop) { return stop && *stop; }
 
-fl_status fl_fleet_wait(fl_fleet *f, int n, const volatile sig_atomic_t *stop) {
+fl_status fl_fleet_wait(fl_fleet *f, int n, const atomic_int *stop) {
   while (f->n_ready < n) {
     if (stopped(stop)) return FEDLANE_STOPPED;
     FL_TRY(look(f, tick_seconds));
@@ -227,7 +227,7 @@ fl_status fl_fleet_wait(fl_fleet *f, int n, const volatile sig_atomic_t *stop) {
   return look(f, 0);
 }
 
-fl_status fl_fleet_answer(fl_fleet *f, double seconds, const volatile sig_atomic_t *stop) {
+fl_status fl_fleet_answer(fl_fleet *f, double seconds, const atomic_int *stop) {
   for (double until = fl_fleet_now() + seconds; fl_fleet_now() < until;) {
     if (stopped(stop)) return FEDLANE_STOPPED;
     FL_TRY(look(f, tick_seconds));

@@ -8,7 +8,7 @@
 #ifndef FL_FLEET_H
 #define FL_FLEET_H
 
-#include <signal.h>
+#include <stdatomic.h>
 
 #include "port.h"
 
@@ -115,12 +115,12 @@ typedef struct fl_fleet_host {
 
 /* A round. */
 typedef struct fl_fleet_job {
-  fl_work work;        /* round, bits, epochs, batch, lr, deadline; the rest is the fleet's */
-  uint64_t first, n;   /* units */
-  const int32_t *cost; /* [n] pieces of work, at least 1 */
-  const uint64_t *who; /* [n] sessions of clients; NULL: any worker */
-  double quorum;       /* share of units without which a deadline does not end the round */
-  const volatile sig_atomic_t *stop; /* becomes other than 0: give up */
+  fl_work work;           /* round, bits, epochs, batch, lr, deadline; the rest is the fleet's */
+  uint64_t first, n;      /* units */
+  const int32_t *cost;    /* [n] pieces of work, at least 1 */
+  const uint64_t *who;    /* [n] sessions of clients; NULL: any worker */
+  double quorum;          /* share of units without which a deadline does not end the round */
+  const atomic_int *stop; /* becomes other than 0: give up */
 } fl_fleet_job;
 
 /* What happened since the last fl_fleet_tally. */
@@ -140,9 +140,9 @@ fl_status fl_fleet_open(const char *address, const fl_port_options *options,
                         const fl_fleet_host *host, fl_fleet **out);
 const char *fl_fleet_address(const fl_fleet *fleet);
 /* Answers peers until `n` take work; STOPPED when *stop becomes other than 0. */
-fl_status fl_fleet_wait(fl_fleet *fleet, int n, const volatile sig_atomic_t *stop);
+fl_status fl_fleet_wait(fl_fleet *fleet, int n, const atomic_int *stop);
 /* Answers peers for so many seconds. Errors: STOPPED. */
-fl_status fl_fleet_answer(fl_fleet *fleet, double seconds, const volatile sig_atomic_t *stop);
+fl_status fl_fleet_answer(fl_fleet *fleet, double seconds, const atomic_int *stop);
 /* Sessions of peers that take work, in the order of their names; returns how many there are. When
  * that is more than `room`, what is written is of no use. */
 int fl_fleet_clients(fl_fleet *fleet, int room, uint64_t *session);

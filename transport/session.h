@@ -4,7 +4,7 @@
 #ifndef FL_SESSION_H
 #define FL_SESSION_H
 
-#include <signal.h>
+#include <stdatomic.h>
 
 #include "port.h"
 
@@ -15,8 +15,8 @@ typedef struct fl_session_options {
   const char *name;  /* what the coordinator's log calls it: 1 to 64 bytes of UTF-8 */
   uint64_t examples; /* of a client */
   fl_security security;
-  double patience; /* seconds of silence after which the connection is made anew; 0: 10 */
-  const volatile sig_atomic_t *stop;            /* becomes other than 0: give up; NULL: never */
+  double patience;        /* seconds of silence after which the connection is made anew; 0: 10 */
+  const atomic_int *stop; /* becomes other than 0: give up; NULL: never */
   void (*tell)(void *of, const char *sentence); /* told when nobody answers for long; or NULL */
   void *of;
 } fl_session_options;
