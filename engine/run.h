@@ -166,7 +166,7 @@ struct fedlane_run {
   fl_cohort cohort;
   fl_weighting weighting;
   int round; /* rounds done */
-  volatile sig_atomic_t stop;
+  atomic_int stop;
   float *host_w; /* [P] for saving and for callers */
   fl_task task;
   const fl_metric *metric[FL_METRICS_MAX], *client_metric; /* of the central test; of a client */

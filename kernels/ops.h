@@ -351,7 +351,7 @@ typedef struct fl_ops {
    * acc: (host) [C] the (device) accumulator of n integers that lane c adds to. */
   fl_status (*mix)(fl_dev *d, int C, int64_t n, fl_cspan x, const double *factor,
                    int64_t *const *acc);
-  /* y += x over n integers (device). */
+  /* y += x over n integers (device), modulo 2^64. */
   fl_status (*add64)(fl_dev *d, int64_t n, const int64_t *x, int64_t *y);
   /* out[i] = (float) sum over k of unit[k] * acc[k][i], in double, k ascending.
    * acc, unit: (host) [n_acc]. */

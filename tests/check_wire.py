@@ -44,6 +44,7 @@ EXPECTED = {
     "cancel": dict(session=S, round=3),
     "ping": dict(session=S, round=3),
     "pong": dict(session=S, round=3),
+    "alive": dict(session=S, seconds=10.0),
     "leave": dict(session=S),
     "offer": dict(session=S, version=22304, why="libnccl.so.2 cannot be loaded"),
     "accept": dict(session=S, id=bytes([2, 0, 0xC3, 0x50, 10, 0, 0, 5]) + bytes(120)),

@@ -210,6 +210,9 @@ bool fl_hand_collect(fl_hand *h, fl_update *about, fl_work *last) {
       block[n++] = (uint32_t)last->block;
       units += last->count;
       fl_hand_trained(h, last);
+    } else if (h->message.kind == FL_MESSAGE_ping) {
+      fl_message pong = {.kind = FL_MESSAGE_pong, .pong = {h->session, h->message.ping.round}};
+      fl_hand_say(h, &pong, NULL, 0);
     } else if (h->message.kind == FL_MESSAGE_collect) {
       *about = (fl_update){.session = h->session,
                            .round = h->message.collect.round,

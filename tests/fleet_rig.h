@@ -4,6 +4,7 @@
 #define FL_FLEET_RIG_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "fleet.h"
 #include "fleet/work.h"
@@ -21,7 +22,7 @@ typedef struct fl_fleet_rig_worker {
   pthread_t thread;
   fl_work_options options;
   const char *override[4];
-  volatile sig_atomic_t stop;
+  atomic_int stop;
   fl_status status;
   char why[512]; /* why it failed */
 } fl_fleet_rig_worker;
@@ -80,9 +81,9 @@ bool fl_hand_join(fl_hand *hand, uint64_t wire);
 void fl_hand_ready(fl_hand *hand, uint64_t people);
 /* Reports `work`, with zeros. */
 void fl_hand_trained(fl_hand *hand, const fl_work *work);
-/* Takes whatever work it is given and reports it, until the sum is asked for; the blocks, their
- * round and upload, and a weight of 1 a unit are then in *about, whose lists are static. Returns
- * false when that does not come. */
+/* Takes whatever work it is given and reports it, and answers pings, until the sum is asked for;
+ * the blocks, their round and upload, and a weight of 1 a unit are then in *about, whose lists are
+ * static. Returns false when that does not come. */
 bool fl_hand_collect(fl_hand *hand, fl_update *about, fl_work *last);
 
 #endif

@@ -1,9 +1,12 @@
 /* Real clients: what fedlane_client_* sends enters the mean, and nothing else does. */
 #include <math.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "fixture.h"
 #include "fleet/clients.h"
@@ -75,7 +78,16 @@ static void end(coordinator *c) {
 }
 
 /* What a client of the tests does with its tasks. */
-typedef enum manner { GOOD, NOT_FINITE, REFUSES, SILENT, TOO_MANY_HITS, LEAVES } manner;
+typedef enum manner {
+  GOOD,
+  NOT_FINITE,
+  REFUSES,
+  SILENT,
+  TOO_MANY_HITS,
+  LEAVES,
+  SLOW,
+  FROZEN
+} manner;
 
 /* A client that adds `step` to every number of the model, those between tensors too. */
 typedef struct person {
@@ -94,6 +106,8 @@ typedef struct person {
 static fl_status act(person *p, fedlane_client *client, const fedlane_task *task) {
   float *w = malloc((size_t)task->elements * sizeof *w);
   bool mixed = false;
+  if (p->manner == SLOW && p->tasks == 1) usleep(3500000);
+  if (p->manner == FROZEN) raise(SIGSTOP);
   for (int64_t i = 0; i < task->elements; i++) w[i] = task->weights[i] + p->step;
   if (p->manner == NOT_FINITE) w[0] = INFINITY;
   fedlane_trained trained = {.weights = w,
@@ -355,6 +369,37 @@ static void finds_the_coordinator_again(void) {
   end(&c);
 }
 
+/* One trains in a single call for longer than the patience, another is stopped in the midst of it.
+ */
+static void tells_the_slow_from_the_dead(void) {
+  char address[256];
+  coordinator c;
+  int status = 0;
+  snprintf(address, sizeof address, "ipc://%s/c", fl_test_folder());
+  person p[] = {{address, "slow", 10, 1, .manner = SLOW}, {address, "late", 10, 1, .manner = GOOD}};
+  person frozen = {address, "frozen", 10, 1, .manner = FROZEN};
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    live(&frozen);
+    _exit(0);
+  }
+  start(&c, address, "2", "fleet.patience=1");
+  let_live(1, &p[0]);
+  CU_ASSERT_EQUAL(waitpid(child, &status, WUNTRACED), child);
+  CU_ASSERT(WIFSTOPPED(status));
+  let_live(1, &p[1]);
+  await(2, p);
+  finish(&c);
+  CU_ASSERT_EQUAL(p[0].mixed, ROUNDS);
+  CU_ASSERT_EQUAL(c.row[0].clients, 1);
+  CU_ASSERT_EQUAL(count_of(&c, "lost"), 1);
+  moved_by(&c, ROUNDS);
+  end(&c);
+  kill(child, SIGKILL);
+  waitpid(child, &status, 0);
+}
+
 static const fl_test tests[] = {
     {"mixes what clients send", mixes_what_clients_send},
     {"clients weigh alike when asked", clients_weigh_alike_when_asked},
@@ -365,6 +410,7 @@ static const fl_test tests[] = {
     {"says what does not go", says_what_does_not_go},
     {"knows tensors and tasks", knows_tensors_and_tasks},
     {"finds the coordinator again", finds_the_coordinator_again},
+    {"tells the slow from the dead", tells_the_slow_from_the_dead},
 };
 
 FL_SUITE_MAIN("client", tests)

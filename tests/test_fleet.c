@@ -201,7 +201,7 @@ static void chunks_in_disorder(void) {
 }
 
 static void workers_may_come_first_and_late(void) {
-  static const char *const override[] = {"train.rounds=12"};
+  static const char *const override[] = {"train.rounds=1000"};
   fl_fleet_rig r;
   fl_fleet_rig_open(&r, small, FL_FLEET_RIG_LOOPBACK, 1, override);
   fl_fleet_rig_worker *first = fl_fleet_rig_work(&r, NULL, NULL);

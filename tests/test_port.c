@@ -1,7 +1,6 @@
 /* Ports: both ways over every link, what is refused, and what strangers can do to an open one. */
 #include "port.h"
 
-#include <arpa/inet.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "raw_peer.h"
 #include "suite.h"
 
 enum { LINKS = 3, LONG = 20 }; /* LONG: seconds that are never waited for in full */
@@ -406,17 +406,8 @@ static void socket_files_are_private_and_replaced(void) {
   expect_refusal(address, true, FEDLANE_IO, "No such file");
 }
 
-static int connect_to(const fl_port *server, bool updates) {
-  const char *address = updates ? fl_port_pipeline(server) : fl_port_address(server);
-  struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  at.sin_port = htons((uint16_t)strtol(strrchr(address, ':') + 1, NULL, 10));
-  int fd = socket(AF_INET, SOCK_STREAM, 0);
-  CU_ASSERT_EQUAL_FATAL(connect(fd, (const struct sockaddr *)&at, sizeof at), 0);
-  return fd;
-}
-
 static void shout(const fl_port *server, bool updates, const void *bytes, size_t n) {
-  int fd = connect_to(server, updates);
+  int fd = fl_raw_connect(updates ? fl_port_pipeline(server) : fl_port_address(server));
   CU_ASSERT(send(fd, bytes, n, MSG_NOSIGNAL) > 0);
   shutdown(fd, SHUT_WR);
   char answer[4096];
@@ -424,24 +415,6 @@ static void shout(const fl_port *server, bool updates, const void *bytes, size_t
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   while (recv(fd, answer, sizeof answer, 0) > 0) continue;
   close(fd);
-}
-
-/* A greeting of ZMTP 3.1 with mechanism NULL, then READY as a socket of a type. */
-static size_t pretend(const char *type, unsigned char *out) {
-  static const char mechanism[] = "NULL", name[] = "Socket-Type";
-  size_t n = 0, size = strlen(type);
-  memset(out, 0, 256);
-  out[0] = 0xff, out[9] = 0x7f, out[10] = 3, out[11] = 1;
-  memcpy(out + 12, mechanism, sizeof mechanism);
-  n = 64;
-  out[n++] = 4;
-  out[n++] = (unsigned char)(6 + 1 + 11 + 4 + size);
-  n += (size_t)sprintf((char *)out + n, "%cREADY%c%s", 5, 11, name);
-  out[n + 3] = (unsigned char)size;
-  n += 4;
-  memcpy(out + n, type, size);
-  n += size;
-  return n;
 }
 
 static void strangers_do_no_harm(void) {
@@ -460,7 +433,7 @@ static void strangers_do_no_harm(void) {
       if (i % 2) bytes[0] = 0xff, bytes[9] = 0x7f, bytes[10] = 3;
       shout(server, updates, bytes, sizeof bytes);
     }
-    for (int i = 0; i < 5; i++) shout(server, updates, bytes, pretend(types[i], bytes));
+    for (int i = 0; i < 5; i++) shout(server, updates, bytes, fl_raw_greeting(types[i], bytes));
   }
   /* Only what strangers sent as whole letters may come; then the peer is heard as before. */
   CU_ASSERT_EQUAL(say(peer, NULL, "still here"), FL_SENT);
@@ -478,37 +451,6 @@ static void strangers_do_no_harm(void) {
   expect_letter(peer, "good", &letter);
   fl_letter_close(&letter);
   fl_port_close(&peer, 0);
-  fl_port_close(&server, 0);
-}
-
-/* As when a cable is pulled: the connection is there, but nothing answers. */
-static void silent_connections_are_closed(void) {
-  const fl_port_options strict = {.patience = 0.3};
-  unsigned char bytes[256];
-  fl_port *server = NULL;
-  fl_letter letter;
-  CU_ASSERT_EQUAL_FATAL(fl_port_bind(fresh(2), &strict, &server), FEDLANE_OK);
-  int fd = connect_to(server, false);
-  size_t n = pretend("DEALER", bytes);
-  CU_ASSERT_EQUAL(send(fd, bytes, n, MSG_NOSIGNAL), (ssize_t)n);
-  /* Once the other side has said READY too, a frame of three bytes. */
-  for (size_t heard = 0; heard <= 64;) {
-    ssize_t got = recv(fd, bytes, sizeof bytes, 0);
-    CU_ASSERT_FATAL(got > 0);
-    heard += (size_t)got;
-  }
-  CU_ASSERT_EQUAL(send(fd, "\0\3abc", 5, MSG_NOSIGNAL), 5);
-  expect_letter(server, "abc", &letter);
-  fl_route route = letter.route;
-  fl_letter_close(&letter);
-  fl_sent sent = say(server, &route, "?");
-  CU_ASSERT_EQUAL(sent, FL_SENT);
-  for (int i = 0; i < 2000 && sent == FL_SENT; i++) {
-    expect_silence(server, 0.01);
-    sent = say(server, &route, "?");
-  }
-  CU_ASSERT_EQUAL(sent, FL_SENT_GONE);
-  close(fd);
   fl_port_close(&server, 0);
 }
 
@@ -625,7 +567,6 @@ static const fl_test tests[] = {
     {"what is in use is refused", what_is_in_use_is_refused},
     {"socket files are private and replaced", socket_files_are_private_and_replaced},
     {"strangers do no harm", strangers_do_no_harm},
-    {"silent connections are closed", silent_connections_are_closed},
     {"a peer may come before its coordinator", a_peer_may_come_before_its_coordinator},
     {"what was sent may linger", what_was_sent_may_linger},
     {"pipelines that do not fit", pipelines_that_do_not_fit},

@@ -81,6 +81,7 @@ static const fl_message typical[FL_MESSAGES] = {
     [FL_MESSAGE_cancel] = {.cancel = {.session = 81985529216486895, .round = 3}},
     [FL_MESSAGE_ping] = {.ping = {.session = 81985529216486895, .round = 3}},
     [FL_MESSAGE_pong] = {.pong = {.session = 81985529216486895, .round = 3}},
+    [FL_MESSAGE_alive] = {.alive = {.session = 81985529216486895, .seconds = 10}},
     [FL_MESSAGE_leave] = {.leave = {.session = 81985529216486895}},
     [FL_MESSAGE_offer] = {.offer = {.session = 81985529216486895,
                                     .version = 22304,

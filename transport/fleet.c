@@ -152,6 +152,9 @@ static void hear_peer(fl_fleet *f, fl_peer *peer, const fl_message *m, fl_letter
     case FL_MESSAGE_chunk:
       fl_peer_chunk(f, peer, &m->chunk, &letter->body);
       break;
+    case FL_MESSAGE_alive:
+      peer->promise = m->alive.seconds;
+      break;
     case FL_MESSAGE_offer:
       fl_peer_offer(f, peer, &m->offer);
       break;
@@ -200,6 +203,7 @@ static fl_status look(fl_fleet *f, double seconds) {
     fl_letter letter = {0};
     bool any = false;
     FL_TRY(fl_port_receive(f->port, i ? 0 : seconds, &letter, &any));
+    if (!any) f->heard_all = fl_fleet_now();
     if (!any) break;
     fl_status status = hear(f, &letter);
     fl_letter_close(&letter);
@@ -213,9 +217,9 @@ static fl_status look(fl_fleet *f, double seconds) {
   return f->failed;
 }
 
-static bool stopped(const volatile sig_atomic_t *stop) { return stop && *stop; }
+static bool stopped(const atomic_int *stop) { return stop && *stop; }
 
-fl_status fl_fleet_wait(fl_fleet *f, int n, const volatile sig_atomic_t *stop) {
+fl_status fl_fleet_wait(fl_fleet *f, int n, const atomic_int *stop) {
   while (f->n_ready < n) {
     if (stopped(stop)) return FEDLANE_STOPPED;
     FL_TRY(look(f, tick_seconds));
@@ -223,7 +227,7 @@ fl_status fl_fleet_wait(fl_fleet *f, int n, const volatile sig_atomic_t *stop) {
   return look(f, 0);
 }
 
-fl_status fl_fleet_answer(fl_fleet *f, double seconds, const volatile sig_atomic_t *stop) {
+fl_status fl_fleet_answer(fl_fleet *f, double seconds, const atomic_int *stop) {
   for (double until = fl_fleet_now() + seconds; fl_fleet_now() < until;) {
     if (stopped(stop)) return FEDLANE_STOPPED;
     FL_TRY(look(f, tick_seconds));

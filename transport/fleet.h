@@ -8,7 +8,7 @@
 #ifndef FL_FLEET_H
 #define FL_FLEET_H
 
-#include <signal.h>
+#include <stdatomic.h>
 
 #include "port.h"
 
@@ -69,7 +69,7 @@ typedef struct fl_stretch {
   fl_blob *body;
 } fl_stretch;
 
-/* An upload all of whose stretches are in: no gaps, none twice. */
+/* An upload: as announced, or, when it is taken, with all of its stretches: no gaps, none twice. */
 typedef struct fl_upload {
   fl_update about;
   int n_report, n_stretch;
@@ -87,8 +87,17 @@ typedef struct fl_fleet_host {
   /* A vector of the round's version, or from `vectors` on one that a unit's client keeps, as floats
    * [elements] in host memory; good until the next call. */
   fl_status (*vector)(void *of, uint64_t vector, const float **at);
-  /* Takes an upload into the sums, or leaves all of it out and says why: when the tie has broken,
-   * *cause is tie, and the peer sends all of it again. */
+  /* An upload has been announced: why it cannot be what it says. NULL, with mix and unmix: uploads
+   * are looked at when they are whole. */
+  fl_status (*check)(void *of, const fl_upload *upload, fl_cause *cause);
+  /* A stretch of one that passed has come: says why it cannot be, or adds what can be taken off
+   * again to the sums. The round's end sees only what was taken. */
+  fl_status (*mix)(void *of, const fl_update *about, const fl_stretch *stretch, fl_cause *cause);
+  /* Takes off what `mix` has added of a stretch. */
+  fl_status (*unmix)(void *of, const fl_stretch *stretch);
+  /* Takes a whole upload: all that `mix` has not added yet. Or leaves it out and says why, and is
+   * asked to take off the rest; when the tie has broken, *cause is tie, and the peer sends all of
+   * it again. */
   fl_status (*take)(void *of, const fl_upload *upload, fl_cause *cause);
   /* Asked some times a second while a round is in progress; NULL: not. */
   fl_status (*tick)(void *of);
@@ -106,12 +115,12 @@ typedef struct fl_fleet_host {
 
 /* A round. */
 typedef struct fl_fleet_job {
-  fl_work work;        /* round, bits, epochs, batch, lr, deadline; the rest is the fleet's */
-  uint64_t first, n;   /* units */
-  const int32_t *cost; /* [n] pieces of work, at least 1 */
-  const uint64_t *who; /* [n] sessions of clients; NULL: any worker */
-  double quorum;       /* share of units without which a deadline does not end the round */
-  const volatile sig_atomic_t *stop; /* becomes other than 0: give up */
+  fl_work work;           /* round, bits, epochs, batch, lr, deadline; the rest is the fleet's */
+  uint64_t first, n;      /* units */
+  const int32_t *cost;    /* [n] pieces of work, at least 1 */
+  const uint64_t *who;    /* [n] sessions of clients; NULL: any worker */
+  double quorum;          /* share of units without which a deadline does not end the round */
+  const atomic_int *stop; /* becomes other than 0: give up */
 } fl_fleet_job;
 
 /* What happened since the last fl_fleet_tally. */
@@ -131,9 +140,9 @@ fl_status fl_fleet_open(const char *address, const fl_port_options *options,
                         const fl_fleet_host *host, fl_fleet **out);
 const char *fl_fleet_address(const fl_fleet *fleet);
 /* Answers peers until `n` take work; STOPPED when *stop becomes other than 0. */
-fl_status fl_fleet_wait(fl_fleet *fleet, int n, const volatile sig_atomic_t *stop);
+fl_status fl_fleet_wait(fl_fleet *fleet, int n, const atomic_int *stop);
 /* Answers peers for so many seconds. Errors: STOPPED. */
-fl_status fl_fleet_answer(fl_fleet *fleet, double seconds, const volatile sig_atomic_t *stop);
+fl_status fl_fleet_answer(fl_fleet *fleet, double seconds, const atomic_int *stop);
 /* Sessions of peers that take work, in the order of their names; returns how many there are. When
  * that is more than `room`, what is written is of no use. */
 int fl_fleet_clients(fl_fleet *fleet, int room, uint64_t *session);

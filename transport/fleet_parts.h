@@ -20,9 +20,10 @@ typedef struct fl_peer {
   uint64_t lanes, credit;
   double heard, pinged, welcomed; /* when: it last said something; it was last told something */
   double begun;                   /* when it began the oldest of its blocks */
-  double speed;                   /* cost a second, of late; 0: not known */
-  double budget;                  /* messages that it may send now */
-  int out, trained;               /* blocks */
+  double promise;   /* seconds within which it says something whatever it does; 0: none */
+  double speed;     /* cost a second, of late; 0: not known */
+  double budget;    /* messages that it may send now */
+  int out, trained; /* blocks */
   int64_t out_cost;
   int64_t kept;     /* vectors that the units of its blocks keep */
   int64_t reserved; /* bytes set aside for its upload */
@@ -57,7 +58,8 @@ struct fl_fleet {
   fl_fleet_tally tally;
   bool restless; /* there may be work for peers that had none */
   double ticked;
-  int64_t dropped; /* letters that the port had dropped when last told */
+  double heard_all; /* when nothing was left to read: who had not been heard then was silent */
+  int64_t dropped;  /* letters that the port had dropped when last told */
 };
 
 double fl_fleet_now(void);

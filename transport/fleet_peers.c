@@ -198,7 +198,7 @@ static bool overdue(const fl_fleet *f, const fl_peer *peer, double now) {
 /* Whether a peer can still be reached. One that is in the middle of something is asked often, so
  * that its work is not lost for long unless nobody else could do it, but ever less often the longer
  * it says nothing: a queue that is full of what it does not read, while it trains for long, would
- * hide the heartbeats too and cost it its connection. */
+ * look like a cable that is cut and cost it its connection. */
 static bool reach(fl_fleet *f, fl_peer *peer, double now) {
   bool busy = peer->out || peer->trained;
   double every = (now - peer->heard) / 4;
@@ -208,6 +208,14 @@ static bool reach(fl_fleet *f, fl_peer *peer, double now) {
                   .ping = {peer->session, f->job ? f->job->work.round : 0}};
   peer->pinged = now;
   return fl_fleet_send(f, &peer->route, &m, NULL) != FL_SENT_GONE;
+}
+
+/* Whether a peer has said nothing for too long, as far as all has been read that came. Who has work
+ * may train for as long as it likes, unless it has promised to say something meanwhile. */
+static bool silent(const fl_fleet *f, const fl_peer *peer) {
+  bool busy = peer->out || peer->trained;
+  double most = busy ? peer->promise : 2 * f->patience;
+  return most > 0 && f->heard_all - peer->heard > most;
 }
 
 /* When nobody does anything in a round that is not complete, those who were left out of it get
@@ -223,11 +231,10 @@ void fl_peers_tick(fl_fleet *f) {
   double now = fl_fleet_now();
   for (int i = 0; i < f->n_peer; i++) {
     fl_peer *peer = &f->peer[i];
-    bool busy = peer->out || peer->trained;
     if (!peer->session) continue;
     if (!reach(f, peer, now)) {
       fl_peer_drop(f, peer, FL_CAUSE_lost);
-    } else if (!busy && now - peer->heard > 2 * f->patience) {
+    } else if (silent(f, peer)) {
       fl_peer_drop(f, peer, peer->ready ? FL_CAUSE_lost : FL_CAUSE_none);
     } else if (peer->pile.upload && now - peer->moved > f->patience) {
       fl_fleet_bye(f, &peer->route, peer->session, FL_BYE_REJOIN, "the upload stopped half-way");

@@ -1,10 +1,20 @@
-/* Updates on their way up: chunks gather until an upload is whole, then it is taken or left. */
+/* Updates on their way up: chunks are mixed as they come, and kept until an upload is whole. Then
+ * it is taken; one that never gets there is taken off again. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "fleet_parts.h"
 
+/* What has been mixed of an upload that will not be taken comes off again. */
+static void take_off(fl_fleet *f, fl_pile *pile) {
+  while (pile->n_mixed > 0) {
+    fl_status status = f->host.unmix(f->host.of, &pile->stretch[--pile->n_mixed]);
+    if (status != FEDLANE_OK) f->failed = status;
+  }
+}
+
 void fl_peer_unpile(fl_fleet *f, fl_peer *peer) {
+  take_off(f, &peer->pile);
   if (peer->reserved) f->restless = true; /* others may have waited for the memory */
   f->staged -= peer->reserved;
   peer->reserved = 0;
@@ -43,7 +53,10 @@ static fl_status reports_of(fl_fleet *f, fl_peer *peer, fl_report **out, int *n,
   return FEDLANE_OK;
 }
 
-static fl_status take(fl_fleet *f, fl_peer *peer, fl_cause *cause) {
+/* Asks the host about an upload as far as it has come. */
+static fl_status ask(fl_fleet *f, fl_peer *peer,
+                     fl_status (*host)(void *of, const fl_upload *upload, fl_cause *cause),
+                     fl_cause *cause) {
   const fl_pile *pile = &peer->pile;
   fl_report *report = NULL;
   int n = 0;
@@ -60,13 +73,32 @@ static fl_status take(fl_fleet *f, fl_peer *peer, fl_cause *cause) {
                       .tied = pile->streams + pile->about.streams.n / sizeof *pile->streams,
                       .name = peer->name,
                       .session = peer->session};
-  FL_GO(f->host.take(f->host.of, &upload, cause));
-  if (*cause != FL_CAUSE_none) goto done;
-  for (int i = 0; i < n; i++)
-    fl_blocks_done(&f->blocks, &f->blocks.block[pile->blocks[i] - f->first_block]);
+  FL_GO(host(f->host.of, &upload, cause));
 done:
   free(report);
   return status;
+}
+
+/* Adds what has come of an announced upload to the sums. */
+static fl_status mix(fl_fleet *f, fl_peer *peer, fl_cause *cause) {
+  fl_pile *pile = &peer->pile;
+  if (!f->host.mix || !pile->begun) return FEDLANE_OK;
+  while (pile->n_mixed < pile->n_stretch) {
+    FL_TRY(f->host.mix(f->host.of, &pile->about, &pile->stretch[pile->n_mixed], cause));
+    if (*cause != FL_CAUSE_none) return FEDLANE_OK;
+    pile->n_mixed++;
+  }
+  return FEDLANE_OK;
+}
+
+static fl_status take(fl_fleet *f, fl_peer *peer, fl_cause *cause) {
+  fl_pile *pile = &peer->pile;
+  FL_TRY(ask(f, peer, f->host.take, cause));
+  if (*cause != FL_CAUSE_none) return FEDLANE_OK;
+  pile->n_mixed = 0; /* that stays */
+  for (size_t i = 0; i < pile->about.blocks.n / sizeof *pile->blocks; i++)
+    fl_blocks_done(&f->blocks, &f->blocks.block[pile->blocks[i] - f->first_block]);
+  return FEDLANE_OK;
 }
 
 /* The tie has broken: the peer still has all of the upload, and sends it in chunks. */
@@ -85,6 +117,7 @@ static void go_on(fl_fleet *f, fl_peer *peer, fl_status status, fl_cause cause) 
     return;
   }
   bool whole = false;
+  if (status == FEDLANE_OK && cause == FL_CAUSE_none) status = mix(f, peer, &cause);
   if (status == FEDLANE_OK && cause == FL_CAUSE_none)
     status = fl_pile_complete(&peer->pile, &whole, &cause);
   if (whole) status = take(f, peer, &cause);
@@ -99,8 +132,8 @@ static void go_on(fl_fleet *f, fl_peer *peer, fl_status status, fl_cause cause) 
                     .received = {peer->session, f->job->work.round, peer->pile.upload, true}};
     peer->trained = 0;
     peer->kept = 0;
-    fl_peer_unpile(f, peer);
     fl_fleet_say(f, peer, &m, NULL);
+    fl_peer_unpile(f, peer); /* after the word that others may wait for: it frees much */
     fl_peer_assign(f, peer);
   }
 }
@@ -118,6 +151,8 @@ void fl_peer_update(fl_fleet *f, fl_peer *peer, const fl_update *update) {
   if (!expected(f, peer, update->round, update->upload)) return;
   peer->moved = fl_fleet_now();
   fl_status status = fl_pile_begin(&peer->pile, update, &cause);
+  if (status == FEDLANE_OK && cause == FL_CAUSE_none && f->host.check)
+    status = ask(f, peer, f->host.check, &cause);
   go_on(f, peer, status, cause);
 }
 

@@ -152,6 +152,12 @@ static const fl_field pong_fields[] = {
     ROUND(pong, "of the ping that this answers"),
 };
 
+static const fl_field alive_fields[] = {
+    SESSION(alive),
+    REAL(alive, seconds, 0, SECONDS,
+         "within which it says something again, whatever it does; 0: no promise"),
+};
+
 static const fl_field leave_fields[] = {SESSION(leave)};
 
 static const fl_field offer_fields[] = {

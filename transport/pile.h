@@ -24,6 +24,7 @@ typedef struct fl_pile {
   int n_tied;                 /* streams behind those of `about` that do not come in chunks */
   fl_stretch *stretch;
   int n_stretch, room;
+  int n_mixed; /* the first stretches, which the host has added to its sums */
   fl_pile_stream *stream;
   int n_stream, room_stream, n_full; /* n_full: all of whose chunks are there */
 } fl_pile;

@@ -64,14 +64,19 @@ static fl_status set(void *socket, int option, int value) {
                  zmq_strerror(errno));
 }
 
-/* ZeroMQ pings every third of the patience and waits for the rest of it. */
+/* What the kernel does with a connection on which nothing comes back: one that is idle is asked
+ * three times within the patience, and one whose data are not taken is closed after it. ZeroMQ's
+ * own heartbeats are not used: one that is due when the queue is full and the other side has gone
+ * ends the process (libzmq's assertions !_io_error and _input_stopped). */
 static fl_status set_patience(void *socket, int ms) {
-  enum { TTL_MAX_MS = 6553500 };
+  enum { ASKED = 3, PERIOD_MAX = 32767 }; /* the kernel's bound, in seconds */
   if (ms == 0) return FEDLANE_OK;
-  int every = ms / 3 > 0 ? ms / 3 : 1;
-  FL_TRY(set(socket, ZMQ_HEARTBEAT_IVL, every));
-  FL_TRY(set(socket, ZMQ_HEARTBEAT_TIMEOUT, ms - every));
-  return set(socket, ZMQ_HEARTBEAT_TTL, ms < TTL_MAX_MS ? ms : TTL_MAX_MS);
+  int period = ms / (1000 * ASKED);
+  period = period < 1 ? 1 : period > PERIOD_MAX ? PERIOD_MAX : period;
+  FL_TRY(set(socket, ZMQ_TCP_KEEPALIVE_IDLE, period));
+  FL_TRY(set(socket, ZMQ_TCP_KEEPALIVE_INTVL, period));
+  FL_TRY(set(socket, ZMQ_TCP_KEEPALIVE_CNT, ASKED - 1));
+  return set(socket, ZMQ_TCP_MAXRT, ms);
 }
 
 static fl_status open_socket(fl_port *port, int type, void **out) {

@@ -5,12 +5,14 @@
  * connects: a DEALER, and a PUSH once it knows where. Which transport carries them is a link, a
  * record found by the address's scheme: loopback://NAME within a process, ipc://PATH within a
  * machine, tcp://HOST:PORT beyond. Lost connections are made again by themselves, but those of
- * loopback; silent ones are closed by heartbeats after `patience`.
+ * loopback; those of tcp on which the other machine is silent are closed by the kernel after about
+ * `patience`. That the other program lives it does not know.
  *
  * On addresses that other machines can reach both sides have keys (CURVE): keys.h. Nothing is
  * delivered from a key that is not allowed, or sent to one. Loopback has no keys.
  *
- * A port is used by one thread at a time. */
+ * A port is used by one thread at a time; a connected one's pipeline may be used by another than
+ * its control, one at a time. */
 #ifndef FL_PORT_H
 #define FL_PORT_H
 

@@ -4,7 +4,7 @@
 #ifndef FL_SESSION_H
 #define FL_SESSION_H
 
-#include <signal.h>
+#include <stdatomic.h>
 
 #include "port.h"
 
@@ -15,8 +15,8 @@ typedef struct fl_session_options {
   const char *name;  /* what the coordinator's log calls it: 1 to 64 bytes of UTF-8 */
   uint64_t examples; /* of a client */
   fl_security security;
-  double patience; /* seconds of silence after which the connection is made anew; 0: 10 */
-  const volatile sig_atomic_t *stop;            /* becomes other than 0: give up; NULL: never */
+  double patience;        /* seconds of silence after which the connection is made anew; 0: 10 */
+  const atomic_int *stop; /* becomes other than 0: give up; NULL: never */
   void (*tell)(void *of, const char *sentence); /* told when nobody answers for long; or NULL */
   void *of;
 } fl_session_options;
@@ -32,6 +32,7 @@ void fl_session_close(fl_session **session, bool leave);
  * ended by 0, is good until the next join. Errors: STOPPED; USAGE with the coordinator's sentence
  * when it refuses this peer; IO when the time is over. */
 fl_status fl_session_join(fl_session *session, double seconds, const fl_welcome **welcome);
+/* From now on the session says by itself, in a thread of its own, that it lives. */
 fl_status fl_session_ready(fl_session *session, uint64_t lanes, uint64_t people, uint64_t credit);
 
 typedef enum fl_event_kind {

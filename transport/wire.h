@@ -72,6 +72,7 @@ typedef struct fl_bytes {
   X(cancel, 'C', "all blocks of a round are taken back")                               \
   X(ping, 'C', "are you there")                                                        \
   X(pong, 'P', "yes")                                                                  \
+  X(alive, 'P', "the peer lives, and will say something again in time")                \
   X(leave, 'P', "the peer goes")                                                       \
   X(offer, 'P', "the peer has a device that can be tied to the coordinator's")         \
   X(accept, 'C', "the id under which both sides open a tie; empty: there is none")     \
@@ -180,6 +181,11 @@ typedef struct fl_ping {
 typedef struct fl_pong {
   uint64_t session, round;
 } fl_pong;
+
+typedef struct fl_alive {
+  uint64_t session;
+  double seconds; /* within which it says something again, whatever it does; 0: no promise */
+} fl_alive;
 
 typedef struct fl_leave {
   uint64_t session;

@@ -1,5 +1,6 @@
 /* `fedlane relay`: a worker to one coordinator, a coordinator to others. */
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -7,7 +8,7 @@
 #include "cli.h"
 #include "fleet/relay.h"
 
-static volatile sig_atomic_t stop;
+static atomic_int stop;
 
 /* The first signal asks for a clean end; another ends the program at once. */
 static void on_signal(int number) {

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,7 @@ typedef struct options {
 
 /* What the signal handler may reach. */
 static fedlane_run *volatile running;
-static volatile sig_atomic_t asked;
+static atomic_int asked;
 
 /* The first signal asks for a clean stop once rounds run; any other ends the program at once. */
 static void on_signal(int number) {

@@ -1,5 +1,6 @@
 /* `fedlane work`: a worker of a fleet. */
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +9,7 @@
 #include "cli.h"
 #include "fleet/work.h"
 
-static volatile sig_atomic_t stop;
+static atomic_int stop;
 
 /* The first signal asks for a clean end; another ends the program at once. */
 static void on_signal(int number) {

@@ -8,6 +8,7 @@
 
 #include "backend.h"
 #include "engine.h"
+#include "fleet/arrived.h"
 
 static const long idle_nanoseconds = 20000000;
 
@@ -75,35 +76,6 @@ static fl_status vector_of(void *of, uint64_t vector, const float **at) {
   return *at ? FEDLANE_OK : fl_fail(FEDLANE_INTERNAL, strange);
 }
 
-/* Sums that lie in a chunk, 8-byte aligned. */
-static const int64_t *sums_of(fl_below *w, const fl_blob *body) {
-  const void *at = fl_blob_at(body);
-  if ((uintptr_t)at % sizeof(int64_t) == 0) return at;
-  memcpy(w->aligned, at, fl_blob_size(body));
-  return w->aligned;
-}
-
-static bool well_formed(fl_below *w, const fl_stretch *s, int64_t weight) {
-  const fl_chunk *c = &s->about;
-  if (fl_blob_size(s->body) != fl_payload_bytes((fl_payload)c->payload, c->count)) return false;
-  if (c->payload == FL_PAYLOAD_F32)
-    return c->stream >= FL_STREAM_OWN && own_of(w, c->stream - FL_STREAM_OWN);
-  if (c->payload != FL_PAYLOAD_SUM || c->stream >= 64 * w->updates ||
-      c->stream % 64 >= FL_MIX_LEVELS)
-    return false;
-  return fl_mix_fits(&w->mix[c->stream / 64], (int64_t)c->count, sums_of(w, s->body), weight);
-}
-
-static fl_status add(fl_below *w, const fl_stretch *s) {
-  const fl_chunk *c = &s->about;
-  if (c->payload == FL_PAYLOAD_SUM)
-    return fl_mix_add_level(&w->mix[c->stream / 64], (int)(c->stream % 64), (int64_t)c->offset,
-                            (int64_t)c->count, sums_of(w, s->body));
-  memcpy(own_of(w, c->stream - FL_STREAM_OWN) + c->offset, fl_blob_at(s->body),
-         fl_blob_size(s->body));
-  return FEDLANE_OK;
-}
-
 static void keep_report(fl_relayed *block, const fl_report *r) {
   size_t first = (size_t)(r->first - block->work.first), n = (size_t)r->count;
   memcpy(block->loss + first, r->loss, n * sizeof *r->loss);
@@ -111,21 +83,51 @@ static void keep_report(fl_relayed *block, const fl_report *r) {
   memcpy(block->good + first, r->good, n * sizeof *r->good);
 }
 
-/* The sum of a peer. What its clients weigh only the coordinator knows; here it is seen to that the
- * sums cannot grow beyond 64 bits. */
+/* What the clients of a sum weigh only the coordinator knows; here it is seen to that the sums
+ * cannot grow beyond 64 bits. */
+static fl_status check(void *of, const fl_upload *upload, fl_cause *cause) {
+  const fl_below *w = of;
+  int64_t room = (INT64_C(1) << (62 - w->mix[0].bits)) - w->mix[0].total;
+  if (upload->about.weight > (uint64_t)room) *cause = FL_CAUSE_shape;
+  return FEDLANE_OK;
+}
+
+static bool is_own(const fl_below *w, const fl_stretch *s) {
+  const fl_chunk *c = &s->about;
+  return c->payload == FL_PAYLOAD_F32 && c->stream >= FL_STREAM_OWN &&
+         own_of(w, c->stream - FL_STREAM_OWN) &&
+         fl_blob_size(s->body) == fl_payload_bytes(FL_PAYLOAD_F32, c->count);
+}
+
+/* Sums are added at once; what clients keep waits for the rest, as it cannot be taken off again. */
+static fl_status mix(void *of, const fl_update *about, const fl_stretch *s, fl_cause *cause) {
+  fl_below *w = of;
+  bool sum = fl_arrived_is_sum(&s->about, s->body, w->updates);
+  if (sum && fl_arrived_fits(w->mix, &s->about, s->body, (int64_t)about->weight, w->aligned))
+    return fl_arrived_add(w->mix, &s->about, s->body, false, w->aligned);
+  if (sum || !is_own(w, s)) *cause = FL_CAUSE_shape;
+  return FEDLANE_OK;
+}
+
+static fl_status unmix(void *of, const fl_stretch *s) {
+  fl_below *w = of;
+  if (s->about.payload != FL_PAYLOAD_SUM) return FEDLANE_OK;
+  return fl_arrived_add(w->mix, &s->about, s->body, true, w->aligned);
+}
+
+/* The sum of a peer, all of whose stretches have passed `mix`. Others may have been taken since it
+ * was announced. */
 static fl_status take(void *of, const fl_upload *upload, fl_cause *cause) {
   fl_below *w = of;
-  int64_t room = (INT64_C(1) << (62 - w->mix[0].bits)) - w->mix[0].total;
-  bool fits = upload->about.weight <= (uint64_t)room;
-  int64_t weight = fits ? (int64_t)upload->about.weight : 0;
-  for (int i = 0; i < upload->n_stretch && fits; i++)
-    fits = well_formed(w, &upload->stretch[i], weight);
-  if (!fits) {
-    *cause = FL_CAUSE_shape;
-    return FEDLANE_OK;
+  FL_TRY(check(of, upload, cause));
+  if (*cause != FL_CAUSE_none) return FEDLANE_OK;
+  for (int i = 0; i < upload->n_stretch; i++) {
+    const fl_stretch *s = &upload->stretch[i];
+    if (s->about.payload == FL_PAYLOAD_F32)
+      memcpy(own_of(w, s->about.stream - FL_STREAM_OWN) + s->about.offset, fl_blob_at(s->body),
+             fl_blob_size(s->body));
   }
-  for (int i = 0; i < upload->n_stretch; i++) FL_TRY(add(w, &upload->stretch[i]));
-  for (uint64_t u = 0; u < w->updates; u++) fl_mix_weigh(&w->mix[u], weight);
+  for (uint64_t u = 0; u < w->updates; u++) fl_mix_weigh(&w->mix[u], (int64_t)upload->about.weight);
   for (int i = 0; i < upload->n_report; i++) keep_report(w->block, &upload->report[i]);
   return FEDLANE_OK;
 }
@@ -233,7 +235,13 @@ fl_status fl_below_open(const char *address, const fl_security *security, const 
                           .updates = w->updates,
                           .own = w->own};
   fl_fleet_limits limits = {0};
-  fl_fleet_host host = {b, vector_of, take, tick};
+  fl_fleet_host host = {.of = b,
+                        .vector = vector_of,
+                        .check = check,
+                        .mix = mix,
+                        .unmix = unmix,
+                        .take = take,
+                        .tick = tick};
   FL_GO(fl_fleet_open(address, &port, &about, &limits, &host, &b->fleet));
   FL_GO(start(b));
   *out = b;

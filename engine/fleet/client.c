@@ -39,7 +39,7 @@ static fl_status join(fedlane_client *k, double seconds) {
 }
 
 fl_status fl_client_join(const char *address, const fedlane_client_options *o,
-                         const volatile sig_atomic_t *stop, fedlane_client **out) {
+                         const atomic_int *stop, fedlane_client **out) {
   fl_session_options session = {
       .kind = FL_PEER_CLIENT,
       .name = o->name ? o->name : "client",

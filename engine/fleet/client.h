@@ -2,13 +2,13 @@
 #ifndef FL_CLIENT_H
 #define FL_CLIENT_H
 
-#include <signal.h>
+#include <stdatomic.h>
 
 #include "status.h"
 
 /* fedlane_client_join; all calls return STOPPED once *stop is other than 0. stop NULL: never. */
 fl_status fl_client_join(const char *address, const fedlane_client_options *options,
-                         const volatile sig_atomic_t *stop, fedlane_client **out);
+                         const atomic_int *stop, fedlane_client **out);
 
 typedef struct fl_join_options {
   const char *address;
@@ -16,7 +16,7 @@ typedef struct fl_join_options {
   fedlane_payload payload;
   int n_override; /* "key.path=value" over the coordinator's configuration, such as data.path */
   const char *const *override;
-  const volatile sig_atomic_t *stop;
+  const atomic_int *stop;
   /* Told of what happens, for people; NULL: nobody. */
   void (*tell)(void *of, const char *sentence);
   void *of;

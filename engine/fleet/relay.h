@@ -9,8 +9,8 @@
 typedef struct fl_relay_options {
   const char *address, *name; /* of the coordinator; what it calls the relay */
   const char *listen;         /* address for the relay's own peers */
-  fl_security security; /* own: for both sides; server: the coordinator's; allow: the peers' */
-  const volatile sig_atomic_t *stop; /* becomes other than 0: leave */
+  fl_security security;   /* own: for both sides; server: the coordinator's; allow: the peers' */
+  const atomic_int *stop; /* becomes other than 0: leave */
   /* Told of what happens, for people; NULL: nobody. */
   void (*tell)(void *of, const char *sentence);
   void *of;

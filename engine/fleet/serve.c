@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleet/arrived.h"
 #include "fleet/clients.h"
 #include "fleet/ties.h"
 
@@ -55,37 +56,12 @@ static fl_status vector_of(void *of, uint64_t vector, const float **at) {
   return s->ops->sync(s->dev);
 }
 
-/* Sums that lie in a chunk, 8-byte aligned. */
-static const int64_t *sums_of(fl_serving *serving, const fl_blob *body) {
-  const void *at = fl_blob_at(body);
-  if ((uintptr_t)at % sizeof(int64_t) == 0) return at;
-  memcpy(serving->aligned, at, fl_blob_size(body));
-  return serving->aligned;
-}
-
 /* What the clients of a report add to the round's weight. */
 static int64_t weight_of(const fedlane_run *run, const fl_report *r) {
   int64_t weight = 0;
   for (uint64_t i = 0; i < r->count; i++)
     if (r->good[i]) weight += fl_run_weight(run, run->cohort.order[r->first + i].client);
   return weight;
-}
-
-static fl_cause check_sum(const fedlane_run *run, const fl_upload *upload, int64_t weight) {
-  uint64_t updates = (uint64_t)run->algorithm->n_update;
-  uint64_t own = (uint64_t)run->algorithm->n_client_slot * (uint64_t)run->cohort.n;
-  if (upload->about.weight != (uint64_t)weight) return FL_CAUSE_shape;
-  for (int i = 0; i < upload->n_stretch; i++) {
-    const fl_chunk *c = &upload->stretch[i].about;
-    bool sum =
-        c->stream < FL_STREAM_LEVELS * updates && c->stream % FL_STREAM_LEVELS < FL_MIX_LEVELS;
-    bool kept = c->stream >= FL_STREAM_OWN && c->stream < FL_STREAM_OWN + own;
-    if (!(sum && c->payload == FL_PAYLOAD_SUM) && !(kept && c->payload == FL_PAYLOAD_F32))
-      return FL_CAUSE_shape;
-    if (fl_blob_size(upload->stretch[i].body) != fl_payload_bytes((fl_payload)c->payload, c->count))
-      return FL_CAUSE_shape;
-  }
-  return FL_CAUSE_none;
 }
 
 /* A stretch of a vector that a client keeps. */
@@ -107,16 +83,15 @@ static void keep_report(fedlane_run *run, const fl_report *r) {
   }
 }
 
-/* Whether the numbers of a stretch can be what they are said to be. */
-static fl_cause check_numbers(fedlane_run *run, const fl_stretch *s, int64_t weight) {
-  size_t n = (size_t)s->about.count;
+static fl_cause judge_own(const fedlane_run *run, const fl_stretch *s) {
+  const fl_chunk *c = &s->about;
+  uint64_t own = (uint64_t)run->algorithm->n_client_slot * (uint64_t)run->cohort.n;
   const char *at = fl_blob_at(s->body);
-  if (s->about.payload == FL_PAYLOAD_SUM) {
-    const fl_mix *mix = &run->station[0].mix[s->about.stream / FL_STREAM_LEVELS];
-    bool fits = fl_mix_fits(mix, (int64_t)n, sums_of(run->fleet, s->body), weight);
-    return fits ? FL_CAUSE_none : FL_CAUSE_oversized;
-  }
-  for (size_t i = 0; i < n; i++) {
+  if (c->payload != FL_PAYLOAD_F32 || c->stream < FL_STREAM_OWN ||
+      c->stream >= FL_STREAM_OWN + own ||
+      fl_blob_size(s->body) != fl_payload_bytes(FL_PAYLOAD_F32, c->count))
+    return FL_CAUSE_shape;
+  for (uint64_t i = 0; i < c->count; i++) {
     float x;
     memcpy(&x, at + i * sizeof x, sizeof x);
     if (!isfinite(x)) return FL_CAUSE_nonfinite;
@@ -124,27 +99,44 @@ static fl_cause check_numbers(fedlane_run *run, const fl_stretch *s, int64_t wei
   return FL_CAUSE_none;
 }
 
-static fl_status add_stretch(fedlane_run *run, const fl_stretch *s) {
-  const fl_chunk *c = &s->about;
-  if (c->payload == FL_PAYLOAD_SUM)
-    return fl_mix_add_level(&run->station[0].mix[c->stream / FL_STREAM_LEVELS],
-                            (int)(c->stream % FL_STREAM_LEVELS), (int64_t)c->offset,
-                            (int64_t)c->count, sums_of(run->fleet, s->body));
-  keep_own(run, c, s->body);
+static fl_status check(void *of, const fl_upload *upload, fl_cause *cause) {
+  const fedlane_run *run = of;
+  int64_t weight = 0;
+  for (int i = 0; i < upload->n_report; i++) weight += weight_of(run, &upload->report[i]);
+  if (upload->about.weight != (uint64_t)weight) *cause = FL_CAUSE_shape;
   return FEDLANE_OK;
 }
 
-/* The sum of a worker: all of it is looked at before any of it is added. */
+/* Sums are added at once; what clients keep waits for the rest, as it cannot be taken off again. */
+static fl_status mix(void *of, const fl_update *about, const fl_stretch *s, fl_cause *cause) {
+  fedlane_run *run = of;
+  fl_mix *sums = run->station[0].mix;
+  int64_t *scratch = run->fleet->aligned;
+  if (!fl_arrived_is_sum(&s->about, s->body, (uint64_t)run->algorithm->n_update)) {
+    *cause = judge_own(run, s);
+    return FEDLANE_OK;
+  }
+  if (fl_arrived_fits(sums, &s->about, s->body, (int64_t)about->weight, scratch))
+    return fl_arrived_add(sums, &s->about, s->body, false, scratch);
+  *cause = FL_CAUSE_oversized;
+  return FEDLANE_OK;
+}
+
+static fl_status unmix(void *of, const fl_stretch *s) {
+  fedlane_run *run = of;
+  if (s->about.payload != FL_PAYLOAD_SUM) return FEDLANE_OK;
+  return fl_arrived_add(run->station[0].mix, &s->about, s->body, true, run->fleet->aligned);
+}
+
+/* The sum of a worker, all of whose stretches have passed `mix`. */
 static fl_status take(void *of, const fl_upload *upload, fl_cause *cause) {
   fedlane_run *run = of;
-  int64_t weight = 0;
-  for (int i = 0; i < upload->n_report; i++) weight += weight_of(run, &upload->report[i]);
-  *cause = check_sum(run, upload, weight);
-  for (int i = 0; i < upload->n_stretch && *cause == FL_CAUSE_none; i++)
-    *cause = check_numbers(run, &upload->stretch[i], weight);
-  if (*cause == FL_CAUSE_none) FL_TRY(fl_ties_take(run->fleet->ties, upload, weight, cause));
+  int64_t weight = (int64_t)upload->about.weight;
+  FL_TRY(fl_ties_take(run->fleet->ties, upload, weight, cause));
   if (*cause != FL_CAUSE_none) return FEDLANE_OK;
-  for (int i = 0; i < upload->n_stretch; i++) FL_TRY(add_stretch(run, &upload->stretch[i]));
+  for (int i = 0; i < upload->n_stretch; i++)
+    if (upload->stretch[i].about.payload == FL_PAYLOAD_F32)
+      keep_own(run, &upload->stretch[i].about, upload->stretch[i].body);
   for (int u = 0; u < run->algorithm->n_update; u++) fl_mix_weigh(&run->station[0].mix[u], weight);
   for (int i = 0; i < upload->n_report; i++) keep_report(run, &upload->report[i]);
   return FEDLANE_OK;
@@ -213,6 +205,9 @@ fl_status fl_serving_open(fedlane_run *run) {
   fl_fleet_limits limits = {.memory = c->memory << 20, .peers = (int)c->most, .rate = c->rate};
   fl_fleet_host host = {.of = run,
                         .vector = vector_of,
+                        .check = s->clients ? NULL : check,
+                        .mix = s->clients ? NULL : mix,
+                        .unmix = s->clients ? NULL : unmix,
                         .take = s->clients ? take_client : take,
                         .offered = offered,
                         .unfit = unfit,

@@ -25,7 +25,7 @@ typedef struct worker {
   uint64_t upload; /* sent, and not known to be received; 0: none */
   fl_work_tie tie;
   bool by_nccl; /* people have been told that it is of use */
-  void *host; /* [8 P] scratch; NULL where the device's memory is the host's */
+  void *host;   /* [8 P] scratch; NULL where the device's memory is the host's */
 } worker;
 
 static void say(const worker *k, const char *what, const char *name) {

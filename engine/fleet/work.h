@@ -11,7 +11,7 @@ typedef struct fl_work_options {
   int n_override; /* "key.path=value" that may differ from the coordinator's: data.path and what
                      never changes the weights */
   const char *const *override;
-  const volatile sig_atomic_t *stop; /* becomes other than 0: leave */
+  const atomic_int *stop; /* becomes other than 0: leave */
   /* Told of what happens, for people; NULL: nobody. */
   void (*tell)(void *of, const char *sentence);
   void *of;

@@ -38,7 +38,7 @@ fl_status fl_cpu_mix(fl_dev *d, int C, int64_t n, fl_cspan x, const double *fact
 
 fl_status fl_cpu_add64(fl_dev *d, int64_t n, const int64_t *x, int64_t *y) {
   (void)d;
-  for (int64_t i = 0; i < n; i++) y[i] += x[i];
+  for (int64_t i = 0; i < n; i++) y[i] = (int64_t)((uint64_t)y[i] + (uint64_t)x[i]);
   return FEDLANE_OK;
 }
 

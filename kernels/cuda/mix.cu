@@ -51,7 +51,7 @@ fl_status fl_cuda_mix(fl_dev *d, int C, int64_t n, fl_cspan x, const double *fac
 
 static FL_KERNEL_BOUNDS(THREADS, 4) void add64_each(int64_t n, const int64_t *x, int64_t *y) {
   int64_t i = (int64_t)blockIdx.x * 4 * THREADS + threadIdx.x;
-  for (int k = 0; k < 4 && i < n; k++, i += THREADS) y[i] += x[i];
+  for (int k = 0; k < 4 && i < n; k++, i += THREADS) y[i] = (int64_t)((uint64_t)y[i] + (uint64_t)x[i]);
 }
 
 fl_status fl_cuda_add64(fl_dev *d, int64_t n, const int64_t *x, int64_t *y) {
