@@ -1,27 +1,36 @@
-/* What `fedlane bench ops` measures: calls of ops on the shapes of workload a1, and their counts.
- */
+/* What `fedlane bench ops` measures: every slot of ops.h that works on lanes, on the shapes of
+ * workload a1 or, where it has no such layer, on those beside the items; and their counts. */
 #ifndef FL_OP_ITEMS_H
 #define FL_OP_ITEMS_H
 
 #include "bench.h"
 
-enum { FL_BENCH_LANES = 64 }; /* most of a rig */
+enum {
+  FL_BENCH_LANES = 64, /* most of a rig */
+  FL_BENCH_STEPS = 20, /* of a sequence */
+  FL_BENCH_WORDS = 10004
+};
+#define FL_BENCH_IMAGE \
+  { 3, 32, 32 }
 
 /* A device and the operands of all items: C lanes of B rows, all live. */
 typedef struct fl_op_rig {
   const fl_ops *ops;
   fl_dev *dev;
-  fl_batch b;
+  fl_batch b, steps; /* steps: as b, a row for each step of a sequence */
   fl_source source;
   fl_draw draw;
   fl_span x, y, dx, dy; /* activations */
+  fl_span keep;         /* what a layer keeps for the way back */
   fl_span mask, w;      /* bytes of pooled activations; all weights of a lane */
+  fl_span token;        /* a word a step */
   int32_t *index, *label;
   int64_t *acc, *hit;
   double *loss;
   fl_measure *measure;
   float *mean; /* the server's weights, that all lanes share */
-  int32_t rows[FL_BENCH_LANES];
+  float *two;  /* two vectors as long, or one of integers */
+  int32_t rows[FL_BENCH_LANES], step_rows[FL_BENCH_LANES];
 } fl_op_rig;
 
 /* Counts of one call. Bytes: every operand read once and every result written once, so that those
