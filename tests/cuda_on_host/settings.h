@@ -15,6 +15,7 @@ typedef struct fl_host_settings {
   int capability;     /* compute capability, 10 * major + minor */
   int driver;         /* CUDA version of the driver, 1000 * major + 10 * minor; 0: no driver */
   int64_t memory;     /* bytes of each device */
+  int busy;           /* how many, from the first, another process has to itself (exclusive mode) */
   int64_t lost_after; /* the launch, counted from now, at which its device is lost; 0: none; at
                          first FL_HOST_LOST_AFTER of the environment */
   bool nccl;          /* whether libnccl.so.2 can be loaded */
