@@ -4,6 +4,7 @@
 #define FL_OP_ITEMS_H
 
 #include "bench.h"
+#include "cuda/yardstick.h"
 
 enum {
   FL_BENCH_LANES = 64, /* most of a rig */
@@ -28,10 +29,18 @@ typedef struct fl_op_rig {
   int64_t *acc, *hit;
   double *loss;
   fl_measure *measure;
-  float *mean; /* the server's weights, that all lanes share */
-  float *two;  /* two vectors as long, or one of integers */
+  float *mean;             /* the server's weights, that all lanes share */
+  float *two;              /* two vectors as long, or one of integers */
+  fl_yardstick *yardstick; /* NULL: none is wanted, or there is none */
   int32_t rows[FL_BENCH_LANES], step_rows[FL_BENCH_LANES];
 } fl_op_rig;
+
+/* How much is measured at once. A GPU takes a whole cohort and several calls between two waits. */
+typedef struct fl_op_extent {
+  int lanes, rows, repeat, calls;
+  int product;  /* rows and columns of the matrices for the peak of arithmetic */
+  int64_t copy; /* floats that are copied for the peak of the memory */
+} fl_op_extent;
 
 /* Counts of one call. Bytes: every operand read once and every result written once, so that those
  * of an op whose operands stay in a cache pass at more than the memory's speed. */
@@ -61,5 +70,17 @@ void fl_op_rig_close(fl_op_rig *rig);
 
 /* Allocates bytes of device memory, filled with 0.01; out: a pointer to the caller's pointer. */
 fl_status fl_op_reserve(const fl_ops *ops, fl_dev *dev, int64_t bytes, void *out);
+
+/* The fastest call of run(), which makes n floats of y out of as many of x and w, on buffers of its
+ * own; b has one lane of `side` rows. */
+fl_status fl_op_time_large(const fl_op_extent *extent, const fl_op_rig *on, int side, int64_t n,
+                           fl_status (*run)(fl_op_rig *r), double *seconds);
+
+/* What this project asks of one GPU: prints whether each convolution has its share of cuBLAS's rate
+ * and `mix` its share of a copy's bandwidth, and adds it to `out`, a JSON array. items: those that
+ * were measured, as `fedlane bench ops` stores them. Where cuBLAS cannot be loaded it says so. */
+struct json_t;
+fl_status fl_op_judge(const fl_op_extent *extent, fl_op_rig *rig, const struct json_t *items,
+                      struct json_t *out);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda/yardstick.h"
 #include "fixture.h"
 #include "suite.h"
 #ifdef FL_CUDA_ON_HOST
@@ -175,7 +176,64 @@ static void test_what_device_may_say(void) {
   refuses("cpu:0", FEDLANE_USAGE, "only GPUs are counted out");
 }
 
+#ifdef FL_HAS_CUDA
+/* cuBLAS, which counts down columns, is handed matrices that lie by rows. */
+static void check_yardstick(const fl_ops *ops, fl_dev *d, fl_yardstick *y) {
+  enum { SIDE = 12, ALL = SIDE * SIDE };
+  float a[ALL], b[ALL], c[ALL];
+  void *at[3] = {NULL, NULL, NULL};
+  for (int i = 0; i < ALL; i++) a[i] = (float)(i * 7 % 23 - 11);
+  for (int i = 0; i < ALL; i++) b[i] = (float)(i * 5 % 19 - 9);
+  for (int i = 0; i < 3; i++) CU_ASSERT_EQUAL_FATAL(ops->alloc(d, sizeof a, &at[i]), FEDLANE_OK);
+  CU_ASSERT_EQUAL(ops->upload(d, at[0], a, sizeof a), FEDLANE_OK);
+  CU_ASSERT_EQUAL(ops->upload(d, at[1], b, sizeof b), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fl_yardstick_multiply(y, SIDE, at[0], at[1], at[2]), FEDLANE_OK);
+  CU_ASSERT_EQUAL(ops->download(d, c, at[2], sizeof c), FEDLANE_OK);
+  for (int i = 0; i < ALL; i++) {
+    float sum = 0; /* small whole numbers, which every precision holds */
+    for (int k = 0; k < SIDE; k++) sum += a[i / SIDE * SIDE + k] * b[k * SIDE + i % SIDE];
+    CU_ASSERT_EQUAL(c[i], sum);
+  }
+  for (int i = 0; i < 3; i++) ops->release(d, &at[i]);
+}
+
+static void test_cublas_as_a_yardstick(void) {
+  const fl_ops *ops = gpu();
+  fl_yardstick *y = NULL;
+  fl_dev *d = NULL;
+  if (!ops) return;
+  for (int precision = FL_MATH_FP32; precision <= FL_MATH_TF32; precision++) {
+    const fl_dev_options options = {0, precision};
+    CU_ASSERT_EQUAL_FATAL(ops->open(&options, &d), FEDLANE_OK);
+    fl_status status = fl_yardstick_open(d, &y);
+    if (status == FEDLANE_OK)
+      check_yardstick(ops, d, y);
+    else
+      printf("skipped: %s\n", fedlane_error());
+    CU_ASSERT(status == FEDLANE_OK || status == FEDLANE_UNSUPPORTED);
+    fl_yardstick_close(&y);
+    ops->close(&d);
+  }
+}
+#endif
+
 #ifdef FL_CUDA_ON_HOST
+static void test_without_cublas(void) {
+  const fl_dev_options options = {0, FL_MATH_TF32};
+  fl_yardstick *y = NULL;
+  fl_dev *d = NULL;
+  CU_ASSERT_EQUAL_FATAL(fl_cuda_ops.open(&options, &d), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fl_yardstick_open(d, &y), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fl_yardstick_multiply(y, 4, NULL, NULL, NULL), FEDLANE_DEVICE);
+  CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), "cuBLAS failed with error 13 on GPU 0"));
+  fl_yardstick_close(&y);
+  fl_host_set()->cublas = false;
+  CU_ASSERT_EQUAL(fl_yardstick_open(d, &y), FEDLANE_UNSUPPORTED);
+  CU_ASSERT_PTR_NULL(y);
+  fl_host_defaults();
+  fl_cuda_ops.close(&d);
+}
+
 static void test_devices_that_are_named(void) {
   fl_devices d;
   static const struct {
@@ -300,7 +358,11 @@ static const fl_test tests[] = {
     {"widths are invisible", test_widths_are_invisible},
     {"lower precision learns the same", test_lower_precision_learns_the_same},
     {"what device may say", test_what_device_may_say},
+#ifdef FL_HAS_CUDA
+    {"cuBLAS as a yardstick", test_cublas_as_a_yardstick},
+#endif
 #ifdef FL_CUDA_ON_HOST
+    {"without cuBLAS", test_without_cublas},
     {"devices that are named", test_devices_that_are_named},
     {"machines without a fit GPU", test_machines_without_a_fit_gpu},
     {"a run says that it falls back", test_a_run_says_that_it_falls_back},

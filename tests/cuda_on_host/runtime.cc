@@ -29,6 +29,7 @@ static fl_host_settings first() {
   s.nccl = true;
   s.nccl_version = 22304;
   s.reachable = true;
+  s.cublas = from_environment("FL_HOST_NO_CUBLAS", 0) == 0;
   s.seed = 1;
   s.asan_guards = true;
   return s;

@@ -20,7 +20,8 @@ typedef struct fl_host_settings {
                          first FL_HOST_LOST_AFTER of the environment */
   bool nccl;          /* whether libnccl.so.2 can be loaded */
   int nccl_version;   /* that it says it has */
-  bool reachable;     /* whether ranks that know nothing of each other find each other */
+  bool cublas;    /* whether libcublas.so.12 can be loaded; at first, unless FL_HOST_NO_CUBLAS */
+  bool reachable; /* whether ranks that know nothing of each other find each other */
   int64_t hung_after; /* the send, counted from now, that never leaves its device; 0: none */
   uint64_t seed;      /* of the order of threads and of what unwritten memory holds */
   bool asan_guards;   /* AddressSanitizer stops the program at an access outside shared memory; else
