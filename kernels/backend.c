@@ -132,8 +132,8 @@ fl_status fl_devices_open_first(const fl_catalogue *kinds, fl_precision precisio
 
 fl_status fl_devices_open(const char *device, fl_precision precision, int threads,
                           fl_devices *out) {
-  const fl_ops *ops;
-  const char *which;
+  const fl_ops *ops = NULL;
+  const char *which = NULL;
   memset(out, 0, sizeof *out);
   if (threads < 0 || threads > FL_DEVICES_MAX)
     return fl_fail(FEDLANE_USAGE, "threads is %d; it must lie in 0 .. %d", threads, FL_DEVICES_MAX);
