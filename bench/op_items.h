@@ -1,28 +1,46 @@
-/* What `fedlane bench ops` measures: calls of ops on the shapes of workload a1, and their counts.
- */
+/* What `fedlane bench ops` measures: every slot of ops.h that works on lanes, on the shapes of
+ * workload a1 or, where it has no such layer, on those beside the items; and their counts. */
 #ifndef FL_OP_ITEMS_H
 #define FL_OP_ITEMS_H
 
 #include "bench.h"
+#include "cuda/yardstick.h"
 
-enum { FL_BENCH_LANES = 64 }; /* most of a rig */
+enum {
+  FL_BENCH_LANES = 64, /* most of a rig */
+  FL_BENCH_STEPS = 20, /* of a sequence */
+  FL_BENCH_WORDS = 10004
+};
+#define FL_BENCH_IMAGE \
+  { 3, 32, 32 }
 
 /* A device and the operands of all items: C lanes of B rows, all live. */
 typedef struct fl_op_rig {
   const fl_ops *ops;
   fl_dev *dev;
-  fl_batch b;
+  fl_batch b, steps; /* steps: as b, a row for each step of a sequence */
   fl_source source;
   fl_draw draw;
   fl_span x, y, dx, dy; /* activations */
+  fl_span keep;         /* what a layer keeps for the way back */
   fl_span mask, w;      /* bytes of pooled activations; all weights of a lane */
+  fl_span token;        /* a word a step */
   int32_t *index, *label;
   int64_t *acc, *hit;
   double *loss;
   fl_measure *measure;
-  float *mean; /* the server's weights, that all lanes share */
-  int32_t rows[FL_BENCH_LANES];
+  float *mean;             /* the server's weights, that all lanes share */
+  float *two;              /* two vectors as long, or one of integers */
+  fl_yardstick *yardstick; /* NULL: none is wanted, or there is none */
+  int32_t rows[FL_BENCH_LANES], step_rows[FL_BENCH_LANES];
 } fl_op_rig;
+
+/* How much is measured at once. A GPU takes a whole cohort and several calls between two waits. */
+typedef struct fl_op_extent {
+  int lanes, rows, repeat, calls;
+  int product;  /* rows and columns of the matrices for the peak of arithmetic */
+  int64_t copy; /* floats that are copied for the peak of the memory */
+} fl_op_extent;
 
 /* Counts of one call. Bytes: every operand read once and every result written once, so that those
  * of an op whose operands stay in a cache pass at more than the memory's speed. */
@@ -52,5 +70,17 @@ void fl_op_rig_close(fl_op_rig *rig);
 
 /* Allocates bytes of device memory, filled with 0.01; out: a pointer to the caller's pointer. */
 fl_status fl_op_reserve(const fl_ops *ops, fl_dev *dev, int64_t bytes, void *out);
+
+/* The fastest call of run(), which makes n floats of y out of as many of x and w, on buffers of its
+ * own; b has one lane of `side` rows. */
+fl_status fl_op_time_large(const fl_op_extent *extent, const fl_op_rig *on, int side, int64_t n,
+                           fl_status (*run)(fl_op_rig *r), double *seconds);
+
+/* What this project asks of one GPU: prints whether each convolution has its share of cuBLAS's rate
+ * and `mix` its share of a copy's bandwidth, and adds it to `out`, a JSON array. items: those that
+ * were measured, as `fedlane bench ops` stores them. Where cuBLAS cannot be loaded it says so. */
+struct json_t;
+fl_status fl_op_judge(const fl_op_extent *extent, fl_op_rig *rig, const struct json_t *items,
+                      struct json_t *out);
 
 #endif

@@ -8,17 +8,12 @@
 
 enum { REPEAT = 20 };
 
-/* How much is measured at once. A GPU takes a whole cohort and several calls between two waits. */
-typedef struct extent {
-  int lanes, rows, repeat, calls;
-  int product;  /* rows and columns of the matrices for the peak of arithmetic */
-  int64_t copy; /* floats that are copied for the peak of the memory */
-} extent;
-static const extent on_cpu = {1, 10, REPEAT, 1, 1536, (int64_t)1 << 24};
+static const fl_op_extent on_cpu = {1, 10, REPEAT, 1, 1536, (int64_t)1 << 24};
 #ifdef FL_CUDA_ON_HOST
-static const extent on_gpu = {2, 2, 1, 1, 64, (int64_t)1 << 16}; /* slow, and no measure of speed */
+static const fl_op_extent on_gpu = {2, 2,  1,
+                                    1, 64, (int64_t)1 << 16}; /* slow, and no measure of speed */
 #else
-static const extent on_gpu = {50, 10, REPEAT, 10, 4096, (int64_t)1 << 26};
+static const fl_op_extent on_gpu = {50, 10, REPEAT, 10, 4096, (int64_t)1 << 26};
 #endif
 
 typedef struct peak {
@@ -31,7 +26,7 @@ static int ascending(const void *a, const void *b) {
 }
 
 /* Seconds a call into each [e->repeat], shortest first. */
-static fl_status time_calls(const extent *e, fl_op_rig *r, fl_status (*run)(fl_op_rig *r),
+static fl_status time_calls(const fl_op_extent *e, fl_op_rig *r, fl_status (*run)(fl_op_rig *r),
                             double *each) {
   for (int i = -1; i < e->repeat; i++) {
     double start = fl_seconds();
@@ -52,10 +47,9 @@ static fl_status copy(fl_op_rig *r) {
   return r->ops->axpby(r->dev, 1, r->w.stride, fl_all(1), fl_const(r->x), fl_all(0), r->y);
 }
 
-/* The fastest of run(), which makes n floats of y out of as many of x and w. */
-static fl_status time_large(const extent *e, const fl_op_rig *on, int side, int64_t n,
-                            fl_status (*run)(fl_op_rig *r), double *seconds) {
-  fl_op_rig r = {.ops = on->ops, .dev = on->dev};
+fl_status fl_op_time_large(const fl_op_extent *e, const fl_op_rig *on, int side, int64_t n,
+                           fl_status (*run)(fl_op_rig *r), double *seconds) {
+  fl_op_rig r = {.ops = on->ops, .dev = on->dev, .yardstick = on->yardstick};
   double each[REPEAT] = {0};
   fl_status status = FEDLANE_OK;
   float **buffer[] = {&r.x.at, &r.y.at, &r.w.at};
@@ -70,11 +64,11 @@ static fl_status time_large(const extent *e, const fl_op_rig *on, int side, int6
   return status;
 }
 
-static fl_status find_peak(const extent *e, const fl_op_rig *r, peak *out) {
+static fl_status find_peak(const fl_op_extent *e, const fl_op_rig *r, peak *out) {
   double n = e->product, seconds;
-  FL_TRY(time_large(e, r, e->product, (int64_t)e->product * e->product, multiply, &seconds));
+  FL_TRY(fl_op_time_large(e, r, e->product, (int64_t)e->product * e->product, multiply, &seconds));
   out->flops = 2 * n * n * n / seconds;
-  FL_TRY(time_large(e, r, 1, e->copy, copy, &seconds));
+  FL_TRY(fl_op_time_large(e, r, 1, e->copy, copy, &seconds));
   out->bytes = 8 * (double)e->copy / seconds;
   return FEDLANE_OK;
 }
@@ -99,7 +93,7 @@ static void report(const fl_op_item *k, fl_op_count n, double seconds, double ca
                      "share_of_bandwidth", bytes / p.bytes, "bound", bound, "calls_a_step", calls));
 }
 
-static fl_status time_all(const extent *e, fl_op_rig *r, peak p, json_t *out) {
+static fl_status time_all(const fl_op_extent *e, fl_op_rig *r, peak p, json_t *out) {
   double step = 0, each[REPEAT];
   bool blocks = fl_ops_have_blocks(r->ops);
   printf("%-21s %9s %10s %5s %8s %5s  %-10s %9s\n", "op", "ms", "GFLOP/s", "%", "GB/s", "%",
@@ -133,11 +127,12 @@ static fl_status read_precision(const char *word, fl_precision *out) {
 }
 
 static fl_status store(const char *path, const fl_op_rig *r, const char *precision, peak p,
-                       json_t *items) {
-  json_t *out = json_pack("{s:s, s:s, s:s, s:i, s:i, s:f, s:f, s:O}", "version", fedlane_version(),
-                          "device", r->ops->record.name, "precision", precision, "lanes", r->b.C,
-                          "batch", r->b.B, "peak_gflops", 1e-9 * p.flops,
-                          "peak_gigabytes_per_second", 1e-9 * p.bytes, "ops", items);
+                       json_t *items, json_t *verdicts) {
+  json_t *out =
+      json_pack("{s:s, s:s, s:s, s:i, s:i, s:f, s:f, s:O, s:O}", "version", fedlane_version(),
+                "device", r->ops->record.name, "precision", precision, "lanes", r->b.C, "batch",
+                r->b.B, "peak_gflops", 1e-9 * p.flops, "peak_gigabytes_per_second", 1e-9 * p.bytes,
+                "ops", items, "verdicts", verdicts);
   bool good = out && json_dump_file(out, path, JSON_INDENT(2)) == 0;
   json_decref(out);
   return good ? FEDLANE_OK : fl_fail(FEDLANE_IO, "%s: the figures cannot be written", path);
@@ -148,13 +143,13 @@ fl_status fl_bench_ops(const fl_bench_options *o) {
   fl_op_rig r = {0};
   fl_precision precision;
   peak p = {0};
-  json_t *items = json_array();
+  json_t *items = json_array(), *verdicts = json_array();
   fl_status status;
   FL_GO(read_precision(o->precision, &precision));
   FL_GO(fl_devices_open(o->device, precision, 1, &devices));
   r.ops = devices.ops;
   r.dev = devices.dev[0];
-  const extent *e = r.ops->host ? &on_cpu : &on_gpu;
+  const fl_op_extent *e = r.ops->host ? &on_cpu : &on_gpu;
   FL_GO(find_peak(e, &r, &p));
   FL_GO(fl_op_rig_open(&r, e->lanes, e->rows));
   printf(
@@ -163,10 +158,14 @@ fl_status fl_bench_ops(const fl_bench_options *o) {
   printf("peaks: %.1f GFLOP/s in a product of %d x %d matrices, %.1f GB/s in a copy of %.1f MB\n",
          1e-9 * p.flops, e->product, e->product, 1e-9 * p.bytes, 4e-6 * (double)e->copy);
   FL_GO(time_all(e, &r, p, items));
-  if (o->json) FL_GO(store(o->json, &r, o->precision, p, items));
+#ifdef FL_HAS_CUDA
+  if (!r.ops->host) FL_GO(fl_op_judge(e, &r, items, verdicts));
+#endif
+  if (o->json) FL_GO(store(o->json, &r, o->precision, p, items, verdicts));
 done:
   if (r.ops) fl_op_rig_close(&r);
   fl_devices_close(&devices);
   json_decref(items);
+  json_decref(verdicts);
   return status;
 }

@@ -172,6 +172,8 @@ fl_status fl_run_describe(fedlane_run *run, char *text, size_t size) {
   double global = model * (1 + run->algorithm->n_broadcast) * (copies - 1);
   FL_TRY(describe_work(run, &p));
   describe_reading(run, &p);
+  if (*run->devices.passed)
+    line(&p, "notice      device: auto takes the CPU: %s\n", run->devices.passed);
   line(&p, "device      %s, %d %s%s, %d lane%s seated on each, %d a call\n",
        run->devices.ops->record.name, run->n_station, host, run->n_station == 1 ? "" : "s",
        plan->width, plan->width == 1 ? "" : "s", plan->together);

@@ -45,23 +45,18 @@ static fl_status unknown(const char *device) {
   return fl_fail(FEDLANE_USAGE, "no device '%s'; this build has %s", device, list);
 }
 
+/* The kind of device that is named, and which of them. */
 static fl_status choose(const char *device, const fl_ops **out, const char **which) {
-  bool any = strcmp(device, "auto") == 0;
-  const char *why = "";
-  *which = NULL;
   for (int i = 0; i < FL_COUNT(entry); i++) {
     const fl_ops *ops = (const fl_ops *)entry[i];
-    if (!any && !names(device, entry[i]->name, which)) continue;
+    if (!names(device, entry[i]->name, which)) continue;
     if (*which && ops->host)
       return fl_fail(FEDLANE_USAGE, "device is '%s'; only GPUs are counted out after a ':'",
                      device);
-    if (ops->count(&why) > 0) {
-      *out = ops;
-      return FEDLANE_OK;
-    }
-    if (!any) return fl_fail(FEDLANE_DEVICE, "device '%s' cannot be opened: %s", device, why);
+    *out = ops;
+    return FEDLANE_OK;
   }
-  return any ? fl_fail(FEDLANE_DEVICE, "no device can be opened: %s", why) : unknown(device);
+  return unknown(device);
 }
 
 /* The numbers of `which` ("0,2", "all"; NULL: the first device) of n devices into index [n]. */
@@ -91,25 +86,7 @@ static fl_status pick(const char *device, const char *which, int n, int *index, 
   return FEDLANE_OK;
 }
 
-fl_status fl_devices_open(const char *device, fl_precision precision, int threads,
-                          fl_devices *out) {
-  const char *why = "", *which;
-  int index[FL_DEVICES_MAX], n = threads, most;
-  memset(out, 0, sizeof *out);
-  if (threads < 0 || threads > FL_DEVICES_MAX)
-    return fl_fail(FEDLANE_USAGE, "threads is %d; it must lie in 0 .. %d", threads, FL_DEVICES_MAX);
-  FL_TRY(choose(device, &out->ops, &which));
-  most = out->ops->count(&why);
-  if (most > FL_DEVICES_MAX) most = FL_DEVICES_MAX;
-  if (!out->ops->host) {
-    fl_status status = pick(device, which, most, index, &n);
-    if (status != FEDLANE_OK) return status;
-  } else {
-    if (n == 0) n = most;
-    for (int i = 0; i < n; i++) index[i] = i;
-  }
-  out->together = out->ops->host ? 1 : 0;
-  if (precision == FL_MATH_AUTO) precision = out->ops->host ? FL_MATH_FP32 : FL_MATH_TF32;
+static fl_status open_each(const int *index, int n, fl_precision precision, fl_devices *out) {
   for (int i = 0; i < n; i++) {
     fl_dev_options options = {index[i], precision};
     fl_status status = out->ops->open(&options, &out->dev[i]);
@@ -120,6 +97,50 @@ fl_status fl_devices_open(const char *device, fl_precision precision, int thread
     out->n = i + 1;
   }
   return FEDLANE_OK;
+}
+
+/* Opens devices of one kind. device: as the user wrote it; which: see pick(). */
+static fl_status open_kind(const fl_ops *ops, const char *device, const char *which,
+                           fl_precision precision, int threads, fl_devices *out) {
+  const char *why = "";
+  int index[FL_DEVICES_MAX], n = threads, most = ops->count(&why);
+  memset(out, 0, sizeof *out);
+  if (most == 0) return fl_fail(FEDLANE_DEVICE, "device '%s' cannot be opened: %s", device, why);
+  if (most > FL_DEVICES_MAX) most = FL_DEVICES_MAX;
+  if (!ops->host) FL_TRY(pick(device, which, most, index, &n));
+  if (ops->host && n == 0) n = most;
+  for (int i = 0; ops->host && i < n; i++) index[i] = i;
+  if (precision == FL_MATH_AUTO) precision = ops->host ? FL_MATH_FP32 : FL_MATH_TF32;
+  out->ops = ops;
+  out->together = ops->host ? 1 : 0;
+  return open_each(index, n, precision, out);
+}
+
+fl_status fl_devices_open_first(const fl_catalogue *kinds, fl_precision precision, int threads,
+                                fl_devices *out) {
+  char passed[sizeof out->passed] = "";
+  fl_status status = fl_fail(FEDLANE_DEVICE, "there is no kind of device");
+  for (int i = 0; i < kinds->n; i++) {
+    const fl_ops *ops = (const fl_ops *)kinds->entry[i];
+    status = open_kind(ops, kinds->entry[i]->name, NULL, precision, threads, out);
+    if (status == FEDLANE_OK) memcpy(out->passed, passed, sizeof passed);
+    if (status == FEDLANE_OK || ops->host) return status;
+    snprintf(passed, sizeof passed, "%s", fedlane_error());
+  }
+  return status;
+}
+
+fl_status fl_devices_open(const char *device, fl_precision precision, int threads,
+                          fl_devices *out) {
+  const fl_ops *ops = NULL;
+  const char *which = NULL;
+  memset(out, 0, sizeof *out);
+  if (threads < 0 || threads > FL_DEVICES_MAX)
+    return fl_fail(FEDLANE_USAGE, "threads is %d; it must lie in 0 .. %d", threads, FL_DEVICES_MAX);
+  if (strcmp(device, "auto") == 0)
+    return fl_devices_open_first(&fl_backends, precision, threads, out);
+  FL_TRY(choose(device, &ops, &which));
+  return open_kind(ops, device, which, precision, threads, out);
 }
 
 void fl_devices_close(fl_devices *devices) {

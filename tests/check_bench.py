@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""bench/publish makes a page from figures, and bench/compare tells the same work from other work.
+"""bench/publish makes a page from figures, bench/compare tells the same work from other work, and
+bench ops leaves no op out.
 
 check_bench.py SOURCE FOLDER: both run on figures made here.
 """
 import copy
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree
@@ -102,14 +104,25 @@ def check_nothing_lost(report):
     assert "- " not in publish(fair, folder).split("## Where we lose")[1].split("##")[0]
 
 
+def check_ops():
+    """Each slot of ops.h that works on a device's lanes has a row; what only steers a device has none."""
+    slots = re.findall(r"fl_status \(\*(\w+)\)\(fl_dev \*d,", (source / "kernels" / "ops.h").read_text())
+    steering = {"room", "alloc", "upload", "download", "capture", "play", "energy", "resident"}
+    assert steering < set(slots) and len(slots) > 50, slots
+    items = (source / "bench" / "op_items.c").read_text()
+    called = set(re.findall(r"(?:RUN\(\w+,\s*|r->ops->)(\w+)\(", items))
+    assert set(slots) - steering == called, (set(slots) - steering) ^ called
+
+
 def main():
     folder.mkdir(parents=True, exist_ok=True)
     check_same_work()
+    check_ops()
     report = figures()
     check_table(report)
     check_page(report)
     check_nothing_lost(report)
-    print("the page, its charts and its losses follow from the figures")
+    print("the page, its charts and its losses follow from the figures; every op has its row")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda/yardstick.h"
 #include "fixture.h"
 #include "suite.h"
 #ifdef FL_CUDA_ON_HOST
@@ -175,7 +176,64 @@ static void test_what_device_may_say(void) {
   refuses("cpu:0", FEDLANE_USAGE, "only GPUs are counted out");
 }
 
+#ifdef FL_HAS_CUDA
+/* cuBLAS, which counts down columns, is handed matrices that lie by rows. */
+static void check_yardstick(const fl_ops *ops, fl_dev *d, fl_yardstick *y) {
+  enum { SIDE = 12, ALL = SIDE * SIDE };
+  float a[ALL], b[ALL], c[ALL];
+  void *at[3] = {NULL, NULL, NULL};
+  for (int i = 0; i < ALL; i++) a[i] = (float)(i * 7 % 23 - 11);
+  for (int i = 0; i < ALL; i++) b[i] = (float)(i * 5 % 19 - 9);
+  for (int i = 0; i < 3; i++) CU_ASSERT_EQUAL_FATAL(ops->alloc(d, sizeof a, &at[i]), FEDLANE_OK);
+  CU_ASSERT_EQUAL(ops->upload(d, at[0], a, sizeof a), FEDLANE_OK);
+  CU_ASSERT_EQUAL(ops->upload(d, at[1], b, sizeof b), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fl_yardstick_multiply(y, SIDE, at[0], at[1], at[2]), FEDLANE_OK);
+  CU_ASSERT_EQUAL(ops->download(d, c, at[2], sizeof c), FEDLANE_OK);
+  for (int i = 0; i < ALL; i++) {
+    float sum = 0; /* small whole numbers, which every precision holds */
+    for (int k = 0; k < SIDE; k++) sum += a[i / SIDE * SIDE + k] * b[k * SIDE + i % SIDE];
+    CU_ASSERT_EQUAL(c[i], sum);
+  }
+  for (int i = 0; i < 3; i++) ops->release(d, &at[i]);
+}
+
+static void test_cublas_as_a_yardstick(void) {
+  const fl_ops *ops = gpu();
+  fl_yardstick *y = NULL;
+  fl_dev *d = NULL;
+  if (!ops) return;
+  for (int precision = FL_MATH_FP32; precision <= FL_MATH_TF32; precision++) {
+    const fl_dev_options options = {0, precision};
+    CU_ASSERT_EQUAL_FATAL(ops->open(&options, &d), FEDLANE_OK);
+    fl_status status = fl_yardstick_open(d, &y);
+    if (status == FEDLANE_OK)
+      check_yardstick(ops, d, y);
+    else
+      printf("skipped: %s\n", fedlane_error());
+    CU_ASSERT(status == FEDLANE_OK || status == FEDLANE_UNSUPPORTED);
+    fl_yardstick_close(&y);
+    ops->close(&d);
+  }
+}
+#endif
+
 #ifdef FL_CUDA_ON_HOST
+static void test_without_cublas(void) {
+  const fl_dev_options options = {0, FL_MATH_TF32};
+  fl_yardstick *y = NULL;
+  fl_dev *d = NULL;
+  CU_ASSERT_EQUAL_FATAL(fl_cuda_ops.open(&options, &d), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fl_yardstick_open(d, &y), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fl_yardstick_multiply(y, 4, NULL, NULL, NULL), FEDLANE_DEVICE);
+  CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), "cuBLAS failed with error 13 on GPU 0"));
+  fl_yardstick_close(&y);
+  fl_host_set()->cublas = false;
+  CU_ASSERT_EQUAL(fl_yardstick_open(d, &y), FEDLANE_UNSUPPORTED);
+  CU_ASSERT_PTR_NULL(y);
+  fl_host_defaults();
+  fl_cuda_ops.close(&d);
+}
+
 static void test_devices_that_are_named(void) {
   fl_devices d;
   static const struct {
@@ -194,22 +252,65 @@ static void test_devices_that_are_named(void) {
   fl_host_defaults();
 }
 
+/* What `auto` tries where there is a GPU to try; cuda-on-host is never tried by itself. */
+static const fl_record *const kind[] = {&fl_cuda_ops.record, &fl_cpu_ops.record};
+static const fl_catalogue kinds = {"backend", "", kind, FL_COUNT(kind)};
+
+static void falls_back(const char *sentence) {
+  fl_devices d;
+  CU_ASSERT_EQUAL_FATAL(fl_devices_open_first(&kinds, FL_MATH_AUTO, 1, &d), FEDLANE_OK);
+  CU_ASSERT_PTR_EQUAL(d.ops, &fl_cpu_ops);
+  if (!strstr(d.passed, sentence)) printf("\n    '%s'", d.passed);
+  CU_ASSERT_PTR_NOT_NULL(strstr(d.passed, sentence));
+  fl_devices_close(&d);
+}
+
+enum { DRIVER = 13000 }; /* new enough */
+/* A machine where the device cannot be used: `cuda` says why, `auto` takes the CPU and keeps why.
+ */
+static const struct {
+  int driver, devices, capability, busy;
+  const char *device, *sentence;
+  bool automatic; /* `auto` meets it too */
+} unfit[] = {
+    {0, 2, 90, 0, "cuda-on-host", "no NVIDIA driver is installed", true},
+    {11080, 2, 90, 0, "cuda-on-host", "driver is older than", true},
+    {DRIVER, 0, 90, 0, "cuda-on-host:all", "no NVIDIA GPU is visible", true},
+    {DRIVER, 2, 75, 0, "cuda-on-host", "compute capability 8.0", true},
+    {DRIVER, 2, 90, 1, "cuda-on-host", "GPU 0 failed: CUDA-capable device(s) is/are busy", true},
+    {DRIVER, 2, 90, 2, "cuda-on-host:1", "GPU 1 failed: CUDA-capable device(s) is/are busy", false},
+    {DRIVER, 2, 90, 0, "cuda-on-host:2", "the devices here are 0 .. 1", false},
+};
+
 static void test_machines_without_a_fit_gpu(void) {
   fl_devices d;
-  fl_host_set()->driver = 0;
-  refuses("cuda-on-host", FEDLANE_DEVICE, "no NVIDIA driver is installed");
-  CU_ASSERT_EQUAL_FATAL(fl_devices_open("auto", FL_MATH_FP32, 1, &d), FEDLANE_OK);
-  CU_ASSERT_PTR_EQUAL(d.ops, &fl_cpu_ops);
+  for (int i = 0; i < FL_COUNT(unfit); i++) {
+    fl_host_set()->driver = unfit[i].driver;
+    fl_host_set()->devices = unfit[i].devices;
+    fl_host_set()->capability = unfit[i].capability;
+    fl_host_set()->busy = unfit[i].busy;
+    refuses(unfit[i].device, FEDLANE_DEVICE, unfit[i].sentence);
+    if (unfit[i].automatic) falls_back(unfit[i].sentence);
+    fl_host_defaults();
+  }
+  CU_ASSERT_EQUAL_FATAL(fl_devices_open_first(&kinds, FL_MATH_AUTO, 1, &d), FEDLANE_OK);
+  CU_ASSERT(d.ops == &fl_cuda_ops && !*d.passed);
   fl_devices_close(&d);
-  fl_host_set()->driver = 11080;
-  refuses("cuda-on-host", FEDLANE_DEVICE, "driver is older than");
-  fl_host_defaults();
-  fl_host_set()->devices = 0;
-  refuses("cuda-on-host:all", FEDLANE_DEVICE, "no NVIDIA GPU is visible");
-  fl_host_defaults();
-  fl_host_set()->capability = 75;
-  refuses("cuda-on-host", FEDLANE_DEVICE, "compute capability 8.0");
-  fl_host_defaults();
+}
+
+/* The plan, which a run prints at its start, says that the CPU was taken and why. */
+static void test_a_run_says_that_it_falls_back(void) {
+  const char *device = "device=auto";
+  char text[8192];
+  fedlane_run *run = NULL;
+  CU_ASSERT_EQUAL_FATAL(fl_fixture_open(plain, 1, &device, 0, &run), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fl_run_describe(run, text, sizeof text), FEDLANE_OK);
+  CU_ASSERT_PTR_NULL(strstr(text, "takes the CPU"));
+  snprintf(run->devices.passed, sizeof run->devices.passed, "no NVIDIA GPU is visible");
+  CU_ASSERT_EQUAL(fl_run_describe(run, text, sizeof text), FEDLANE_OK);
+  CU_ASSERT_PTR_NOT_NULL(
+      strstr(text, "notice      device: auto takes the CPU: no NVIDIA GPU is visible\n"));
+  fedlane_close(&run);
 }
 
 static void keep_quiet(const char *sentence) { (void)sentence; }
@@ -257,9 +358,14 @@ static const fl_test tests[] = {
     {"widths are invisible", test_widths_are_invisible},
     {"lower precision learns the same", test_lower_precision_learns_the_same},
     {"what device may say", test_what_device_may_say},
+#ifdef FL_HAS_CUDA
+    {"cuBLAS as a yardstick", test_cublas_as_a_yardstick},
+#endif
 #ifdef FL_CUDA_ON_HOST
+    {"without cuBLAS", test_without_cublas},
     {"devices that are named", test_devices_that_are_named},
     {"machines without a fit GPU", test_machines_without_a_fit_gpu},
+    {"a run says that it falls back", test_a_run_says_that_it_falls_back},
     {"a device lost in a round", test_a_device_lost_in_a_round},
     {"little memory takes more waves", test_little_memory_takes_more_waves},
 #endif

@@ -39,6 +39,9 @@ static const scene scenes[] = {
      "layers: [{conv: 6, kernel: 5}, {max_pool: 3, stride: 2, pad: 1}, relu, "
      "{conv: 9, kernel: 3, no_bias: true}, {avg_pool: 0}, flatten, {dense: 0, no_bias: true}]",
      "algorithm: {name: fedprox, mu: 0.1}\n"},
+    /* 40 channels of 16 x 16: a few of them at a time in shared memory. */
+    {20, 40, 16, 0, 10, "layers: [{conv: 8, kernel: 3}, relu, {max_pool: 2}, flatten, {dense: 0}]",
+     ""},
 };
 
 /* The backend with resident lanes when one of its devices can be opened; else NULL, and the test

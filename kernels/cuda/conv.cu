@@ -386,7 +386,7 @@ static fl_status backward_part(fl_dev *d, fl_batch b, const fl_window *w, int ro
   int right = w->stride, top = tall - 1 - fl_window_pad_h(w), left = wide - 1 - w->pad;
   int skip_h = remainder_of(top - row, down), skip_w = remainder_of(left - column, right);
   fl_image to = {w->in.channels, (int)fl_ceil_div(w->in.height - row, down),
-                 (int)fl_ceil_div(w->in.width - column, right)};
+                 (int)fl_ceil_div(w->in.width - column, right), 0};
   if (to.height == 0 || to.width == 0) return FEDLANE_OK;
   fl_conv s = {
       to, w->out, 0, 0, 1, 1, (top - row - skip_h) / down, (left - column - skip_w) / right, 1};

@@ -23,7 +23,7 @@ typedef struct fl_results {
 } fl_results;
 
 static inline fl_results fl_results_of(fl_span to, fl_cspan bias) {
-  fl_results r = {to, bias, {NULL, 0}, {NULL, 0}, false, false, 1, 1, 0, 0, {0, 0, 0}};
+  fl_results r = {to, bias, {NULL, 0}, {NULL, 0}, false, false, 1, 1, 0, 0, {0, 0, 0, 0}};
   return r;
 }
 

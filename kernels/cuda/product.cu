@@ -117,6 +117,8 @@ static fl_status launch_mix(fl_dev *d, history f, fl_rows rows, const fl_mixing 
   return FL_LAUNCHED("products were mixed");
 }
 
+/* It is not cuBLAS, which would form every lane's product in memory first: here a lane's tile is
+ * rounded and added up while it is in registers. */
 fl_status fl_cuda_product_mix(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy,
                               const double *factor, int64_t *const *acc) {
   FL_TRY(fl_cuda_enter(d));

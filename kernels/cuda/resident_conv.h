@@ -189,7 +189,7 @@ static __device__ inline void resident_put_unit(const fl_task &f, const fl_now &
   float *y = fl_lane_out(c.out[0], now.lane);
   int half = c.pooled ? 2 : 1, H = out.height / half, W = out.width / half, channel = at.head * OC;
   int i = (((first + at.image) * out.channels + channel) * H + at.h / half) * W + at.w / half;
-  if (first + at.image >= now.live) return;
+  if (at.head >= f.heads || first + at.image >= now.live) return;
   if (data && c.relu) was = fl_lane(c.in[2], now.lane) + i;
   uint8_t *mask = (uint8_t *)fl_lane_out(c.out[1], now.lane);
 #pragma unroll
@@ -207,7 +207,8 @@ static __device__ inline void resident_put_unit(const fl_task &f, const fl_now &
 }
 
 /* y, or dx from dy with turned filters. A thread keeps one unit of one image of a stage; a unit's
- * sums stay in registers while the channels of the input come by. */
+ * sums stay in registers while the channels of the input come by, and begin anew with each group of
+ * images: in one loop over all stages they would be spilled once a stage. */
 template <int K, int OC>
 static __device__ __attribute__((noinline)) void resident_conv(const fl_task &f,
                                                                const fl_now &now) {
@@ -226,30 +227,26 @@ static __device__ __attribute__((noinline)) void resident_conv(const fl_task &f,
                       channel, min(f.channels, f.in.size.channels - channel));
     fl_cp_async_commit();
   };
-  resident_unit<OC> sum;
-  int stage = 0, image = 0, channel = 0;
+  fl_image to = c.op == FL_CALL_CONV_BWD_DATA ? c.window.in : c.window.out;
+  int channels = f.in.size.channels, stage = 0;
   copy(0, 0, 0);
 #pragma unroll 1
-  while (image < now.live) {
-    int next = channel + f.channels, n = min(f.channels, f.in.size.channels - channel);
-    bool last = next >= f.in.size.channels;
-    fl_cp_async_wait<0>();
-    __syncthreads(); /* the stage has arrived, and nobody reads the one before any more */
-    copy(stage + 1, last ? image + f.group : image, last ? 0 : next);
-    resident_spot at =
-        resident_spot_of(f, c.op == FL_CALL_CONV_BWD_DATA ? c.window.in : c.window.out);
-#pragma unroll
-    for (int q = 0; q < 8 * OC; q++)
-      sum.at[q / 8][q / 4 % 2][q % 4] = channel == 0 ? 0 : sum.at[q / 8][q / 4 % 2][q % 4];
-    if (at.head < f.heads) {
-      resident_windows<K, OC>(
-          sum, f.in, buffer(stage) + at.image * n * f.in.plane + at.h * f.in.pitch + at.w,
-          fl_room(now) + (channel * K * K * f.heads + at.head) * fl_head_floats(OC), f.heads, n);
-      if (last) resident_put_unit<OC>(f, now, image, sum);
+  for (int image = 0; image < now.live; image += f.group) {
+    resident_unit<OC> sum = {};
+#pragma unroll 1
+    for (int channel = 0, next; channel < channels; channel = next, stage++) {
+      next = min(channel + f.channels, channels);
+      fl_cp_async_wait<0>();
+      __syncthreads(); /* the stage has arrived, and nobody reads the one before any more */
+      copy(stage + 1, next < channels ? image : image + f.group, next < channels ? next : 0);
+      resident_spot at = resident_spot_of(f, to);
+      int n = next - channel;
+      if (at.head < f.heads)
+        resident_windows<K, OC>(
+            sum, f.in, buffer(stage) + at.image * n * f.in.plane + at.h * f.in.pitch + at.w,
+            fl_room(now) + (channel * K * K * f.heads + at.head) * fl_head_floats(OC), f.heads, n);
     }
-    if (last) image += f.group;
-    channel = last ? 0 : next;
-    stage++;
+    resident_put_unit<OC>(f, now, image, sum);
   }
 }
 

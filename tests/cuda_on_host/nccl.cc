@@ -187,34 +187,3 @@ ncclResult_t ncclRecv(void *to, size_t n, ncclDataType_t type, int peer, ncclCom
   if (type != ncclInt8 || !comm->two || peer != 1 - comm->rank) return ncclInvalidArgument;
   return fl_host_pair_move(comm->two, comm->rank, false, to, n, stream);
 }
-
-/* --- as a library that is loaded ----------------------------------------------------------- */
-static const struct {
-  const char *name;
-  void *at;
-} symbols[] = {
-    {"ncclCommInitAll", reinterpret_cast<void *>(ncclCommInitAll)},
-    {"ncclCommAbort", reinterpret_cast<void *>(ncclCommAbort)},
-    {"ncclCommGetAsyncError", reinterpret_cast<void *>(ncclCommGetAsyncError)},
-    {"ncclGetErrorString", reinterpret_cast<void *>(ncclGetErrorString)},
-    {"ncclGroupStart", reinterpret_cast<void *>(ncclGroupStart)},
-    {"ncclGroupEnd", reinterpret_cast<void *>(ncclGroupEnd)},
-    {"ncclReduce", reinterpret_cast<void *>(ncclReduce)},
-    {"ncclBroadcast", reinterpret_cast<void *>(ncclBroadcast)},
-    {"ncclGetVersion", reinterpret_cast<void *>(ncclGetVersion)},
-    {"ncclGetUniqueId", reinterpret_cast<void *>(ncclGetUniqueId)},
-    {"ncclCommInitRankConfig", reinterpret_cast<void *>(ncclCommInitRankConfig)},
-    {"ncclSend", reinterpret_cast<void *>(ncclSend)},
-    {"ncclRecv", reinterpret_cast<void *>(ncclRecv)},
-};
-
-void *fl_library_open(const char *file) {
-  static char nccl;
-  return fl_host_set()->nccl && strcmp(file, "libnccl.so.2") == 0 ? &nccl : nullptr;
-}
-
-void *fl_library_symbol(void *, const char *name) {
-  for (const auto &symbol : symbols)
-    if (strcmp(symbol.name, name) == 0) return symbol.at;
-  return nullptr;
-}

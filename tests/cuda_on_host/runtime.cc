@@ -29,6 +29,7 @@ static fl_host_settings first() {
   s.nccl = true;
   s.nccl_version = 22304;
   s.reachable = true;
+  s.cublas = from_environment("FL_HOST_NO_CUBLAS", 0) == 0;
   s.seed = 1;
   s.asan_guards = true;
   return s;
@@ -241,11 +242,6 @@ cudaError_t cudaDriverGetVersion(int *version) {
   return cudaSuccess;
 }
 
-cudaError_t cudaRuntimeGetVersion(int *version) {
-  *version = CUDART_VERSION;
-  return cudaSuccess;
-}
-
 cudaError_t cudaGetDeviceCount(int *n) {
   *n = 0;
   if (settings.driver / 1000 < CUDART_VERSION / 1000) return note(cudaErrorInsufficientDriver);
@@ -256,6 +252,7 @@ cudaError_t cudaGetDeviceCount(int *n) {
 
 cudaError_t cudaSetDevice(int index) {
   cudaError_t error = check_device(index);
+  if (error == cudaSuccess && index < settings.busy) error = note(cudaErrorDevicesUnavailable);
   if (error == cudaSuccess || error == cudaErrorLaunchFailure) current = index;
   return error;
 }

@@ -15,11 +15,13 @@ typedef struct fl_host_settings {
   int capability;     /* compute capability, 10 * major + minor */
   int driver;         /* CUDA version of the driver, 1000 * major + 10 * minor; 0: no driver */
   int64_t memory;     /* bytes of each device */
+  int busy;           /* how many, from the first, another process has to itself (exclusive mode) */
   int64_t lost_after; /* the launch, counted from now, at which its device is lost; 0: none; at
                          first FL_HOST_LOST_AFTER of the environment */
   bool nccl;          /* whether libnccl.so.2 can be loaded */
   int nccl_version;   /* that it says it has */
-  bool reachable;     /* whether ranks that know nothing of each other find each other */
+  bool cublas;    /* whether libcublas.so.12 can be loaded; at first, unless FL_HOST_NO_CUBLAS */
+  bool reachable; /* whether ranks that know nothing of each other find each other */
   int64_t hung_after; /* the send, counted from now, that never leaves its device; 0: none */
   uint64_t seed;      /* of the order of threads and of what unwritten memory holds */
   bool asan_guards;   /* AddressSanitizer stops the program at an access outside shared memory; else
