@@ -4,14 +4,15 @@
 
 #include <stdio.h>
 
+#include "line.h"
 #include "run.h"
 
 typedef struct fl_bench_options {
+  const char *what; /* is measured */
   const char *workload, *device, *precision;
-  const char *json, *to;       /* file for figures, folder for exports; NULL: none */
-  int rounds, threads;         /* 0: the workload's own; all cores */
-  const char *const *override; /* [n_override] "key.path=value" */
-  int n_override;
+  const char *json, *to;  /* file for figures, folder for exports; NULL: none */
+  int rounds, threads;    /* 0: the workload's own; all cores */
+  fl_line_words settings; /* "key.path=value" */
 } fl_bench_options;
 
 /* A workload: one of the public settings that systems are compared on. */

@@ -121,9 +121,9 @@ static fl_status measure(const work *w) {
 fl_status fl_bench_decode(const fl_bench_options *o) {
   static const char key[] = "data.path=";
   work w = {.threads = o->threads > 0 ? o->threads : omp_get_max_threads()};
-  if (o->n_override != 1 || strncmp(o->override[0], key, strlen(key)) != 0)
+  if (o->settings.n != 1 || strncmp(o->settings.at[0], key, strlen(key)) != 0)
     return fl_fail(FEDLANE_USAGE, "bench decode takes data.path=FOLDER, a folder of JPEGs");
-  fl_status status = find_files(o->override[0] + strlen(key), &w);
+  fl_status status = find_files(o->settings.at[0] + strlen(key), &w);
   if (status == FEDLANE_OK) status = measure(&w);
   for (int i = 0; i < w.n; i++) free(w.path[i]);
   free(w.path);

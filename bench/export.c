@@ -180,8 +180,8 @@ static fl_status write_config(const export *e) {
   snprintf(set[4], sizeof set[4], "threads=%d", o->threads);
   snprintf(set[5], sizeof set[5], "precision=%s", o->precision);
   snprintf(set[6], sizeof set[6], "data.tokens=%d", e->run->data.tokens);
-  for (int i = 0; i < o->n_override; i++)
-    if (strncmp(o->override[i], "data.", 5) != 0) list[n++] = o->override[i];
+  for (int i = 0; i < o->settings.n; i++)
+    if (strncmp(o->settings.at[i], "data.", 5) != 0) list[n++] = o->settings.at[i];
   FL_TRY(path_of(e, "config.yaml", path));
   FL_TRY(fl_config_parse(e->workload->name, e->workload->config, n, list, &config));
   FILE *file = fopen(path, "w");
@@ -196,8 +196,8 @@ fl_status fl_bench_export(const fl_bench_options *o) {
   char path[PATH];
   fl_status status;
   if (!o->to) return fl_fail(FEDLANE_USAGE, "bench export needs --to FOLDER");
-  if (o->n_override > OVERRIDES)
-    return fl_fail(FEDLANE_USAGE, "%d overrides are too many", o->n_override);
+  if (o->settings.n > OVERRIDES)
+    return fl_fail(FEDLANE_USAGE, "%d overrides are too many", o->settings.n);
   FL_TRY(fl_workload_find(o->workload, &e.workload));
   e.rounds = o->rounds > 0 ? o->rounds : e.workload->rounds;
   FL_GO(fl_make_folder(o->to));

@@ -101,14 +101,14 @@ fl_status fl_workload_open(const fl_workload *w, const fl_bench_options *o, int 
   char set[4][64];
   int n = 0;
   fl_config *config = NULL;
-  const char **list = calloc((size_t)o->n_override + 4, sizeof *list);
-  if (!list) return fl_fail(FEDLANE_MEMORY, "no memory for %d overrides", o->n_override);
+  const char **list = calloc((size_t)o->settings.n + 4, sizeof *list);
+  if (!list) return fl_fail(FEDLANE_MEMORY, "no memory for %d overrides", o->settings.n);
   snprintf(set[0], sizeof set[0], "train.rounds=%d", rounds);
   snprintf(set[1], sizeof set[1], "device=%s", o->device);
   snprintf(set[2], sizeof set[2], "threads=%d", o->threads);
   snprintf(set[3], sizeof set[3], "precision=%s", o->precision);
   for (; n < 4; n++) list[n] = set[n];
-  for (int i = 0; i < o->n_override; i++) list[n++] = o->override[i];
+  for (int i = 0; i < o->settings.n; i++) list[n++] = o->settings.at[i];
   fl_status status = fl_config_parse(w->name, w->config, n, list, &config);
   if (status == FEDLANE_OK) status = fl_run_open(&config, 0, out);
   fl_config_close(&config);

@@ -61,14 +61,29 @@ static void misuse_is_one_sentence_and_two(void) {
   expect("--verbose", 2, "", "there is no option '--verbose'");
   expect("list modle", 2, "", "there is no kind 'modle'; did you mean 'model'?");
   expect("list zebra", 2, "", "there is no kind 'zebra'; `fedlane list` has them all");
-  expect("list model layer", 2, "", "one kind at a time");
-  expect("show", 2, "", "usage: fedlane show KIND NAME");
+  expect("list model layer", 2, "",
+         "fedlane list: 'layer' is too much\nusage: fedlane list [KIND]");
+  expect("show", 2, "", "fedlane show: KIND is missing\nusage: fedlane show KIND NAME");
+  expect("show algorithm", 2, "", "fedlane show: NAME is missing");
   expect("show algorithm feddin", 2, "", "no algorithm 'feddin'; did you mean 'feddyn'?");
   expect("show algorithm zebra", 2, "", "`fedlane list algorithm` has them all");
   expect("bench ops --precision fp31", 2, "", "precision is fp31; did you mean 'fp32'?");
-  expect("bench ops --precision", 2, "", "'--precision' is unknown or lacks its value");
   expect("bench ops --device cpu --precision tf32x3", 1, "", "computes in precision fp32 only");
   expect("show algorithms fedavg extra", 2, "", "usage: fedlane show KIND NAME");
+}
+
+static void options_are_read_alike_everywhere(void) {
+  expect("run x.yaml --resumee", 2, "", "there is no option '--resumee'; did you mean '--resume'?");
+  expect("list --zebra", 2, "", "there is no option '--zebra'\n");
+  expect("run x.yaml --quiet=yes", 2, "", "--quiet takes no value");
+  expect("run x.yaml epochs", 2, "", "'epochs' is not of the form key.path=value");
+  expect("relay tcp://127.0.0.1:1 --key k", 2, "", "fedlane relay: --listen is missing");
+  expect("bench ops --precision", 2, "", "--precision needs its P");
+  expect("bench ops --precision=", 2, "", "--precision needs its P");
+  expect("bench ops --precision=fp31", 2, "", "precision is fp31");
+  expect("bench ops --threads 2x", 2, "", "--threads is '2x'; it must be a whole number from 0 on");
+  expect("bench ops --threads=-1", 2, "", "--threads is '-1'");
+  expect("run --dry-run - seed=x < /dev/null", 2, "", "command line: seed is x");
 }
 
 static void wide_line(const char *words, const char *text) {
@@ -186,6 +201,7 @@ static void closed_output_spoils_no_file(void) {
 static const fl_test tests[] = {
     {"help_goes_to_standard_output", help_goes_to_standard_output},
     {"misuse_is_one_sentence_and_two", misuse_is_one_sentence_and_two},
+    {"options_are_read_alike_everywhere", options_are_read_alike_everywhere},
     {"every_kind_and_entry_can_be_shown", every_kind_and_entry_can_be_shown},
     {"show_tells_what_a_user_must_know", show_tells_what_a_user_must_know},
     {"a_run_ends_with_its_metric", a_run_ends_with_its_metric},

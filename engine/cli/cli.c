@@ -1,13 +1,42 @@
 #include "cli.h"
 
 #include <malloc.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "config.h"
 
 enum { COLUMNS = 100, GAP = 2 };
+
+static atomic_int stop;
+
+static void on_signal(int number) {
+  (void)number;
+  if (stop) _exit(FL_EXIT_STOPPED);
+  stop = 1;
+}
+
+const atomic_int *fl_cli_catch(void) {
+  struct sigaction action = {.sa_handler = on_signal};
+  sigaction(SIGINT, &action, NULL);
+  sigaction(SIGTERM, &action, NULL);
+  return &stop;
+}
+
+void fl_cli_tell(void *of, const char *sentence) {
+  (void)of;
+  printf("%s\n", sentence);
+  fflush(stdout);
+}
+
+const char *fl_cli_machine(void) {
+  static char name[65]; /* the end stays 0 */
+  gethostname(name, sizeof name - 1);
+  return name;
+}
 
 void fl_cli_keep_memory(void) {
 #ifdef __GLIBC__
@@ -26,13 +55,19 @@ int fl_cli_failure(fl_status status) {
   return status == FEDLANE_USAGE ? FL_EXIT_USAGE : FL_EXIT_FAILED;
 }
 
+int fl_cli_end(fl_status status) {
+  if (status == FEDLANE_STOPPED) return FL_EXIT_STOPPED;
+  return status == FEDLANE_OK ? FL_EXIT_DONE : fl_cli_failure(status);
+}
+
 int fl_cli_misuse(const fl_command *command, const char *why, ...) {
   va_list args;
   va_start(args, why);
   fprintf(stderr, "fedlane %s: ", command->name);
   vfprintf(stderr, why, args);
-  fprintf(stderr, "\nusage: fedlane %s %s\n", command->name, command->usage);
+  fputc('\n', stderr);
   va_end(args);
+  fl_line_usage(command, stderr);
   return FL_EXIT_USAGE;
 }
 

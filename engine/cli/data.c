@@ -191,17 +191,22 @@ static fl_status prepare(report *r, const char *path, int n, const char *const *
   return fl_population_skew(&r->people, &r->data, &r->skew);
 }
 
-static int run(int argc, char **argv) {
-  for (int i = 0; i < argc; i++) {
-    if (argv[i][0] == '-' && argv[i][1] != '\0')
-      return fl_cli_misuse(&fl_command_data, "there is no option %s", argv[i]);
-    if (i > 0 && !strchr(argv[i], '='))
-      return fl_cli_misuse(&fl_command_data, "'%s' is not of the form key.path=value", argv[i]);
-  }
-  if (argc < 1) return fl_cli_misuse(&fl_command_data, "which configuration?");
+typedef struct options {
+  const char *config;
+  fl_line_words settings;
+} options;
+
+static const fl_word words[] = {
+    {FL_WORD, "CONFIG", NULL, offsetof(options, config), "a YAML file, or - for standard input"},
+    {FL_SETTINGS, "key.path=value", NULL, offsetof(options, settings),
+     "wins over the file, such as data.partition.alpha=0.05"},
+};
+
+static int run(void *given) {
+  const options *o = given;
   report r = {0};
   int code = FL_EXIT_DONE;
-  fl_status status = prepare(&r, argv[0], argc - 1, (const char *const *)argv + 1);
+  fl_status status = prepare(&r, o->config, o->settings.n, o->settings.at);
   if (status == FEDLANE_OK) {
     open_terminal(&r);
     show_data(&r);
@@ -220,11 +225,15 @@ static int run(int argc, char **argv) {
 
 const fl_command fl_command_data = {
     .name = "data",
-    .usage = "CONFIG [key.path=value ...]",
     .help =
         "reads the data of a configuration, deals them to clients and shows how skewed they are",
-    .details =
+    .notes =
         "Nothing is trained and nothing is written.\n"
+        "\n"
+        "example\n"
         "  fedlane data examples/fashion_mnist.yaml data.partition.alpha=0.05\n",
+    .word = words,
+    .n_word = FL_COUNT(words),
+    .options_size = sizeof(options),
     .run = run,
 };

@@ -17,22 +17,24 @@ static int make(const char *folder, const char *name) {
   return FL_EXIT_DONE;
 }
 
-static int keygen(int argc, char **argv) {
-  const char *folder = "keys";
-  int n = 0, code = FL_EXIT_DONE;
-  for (int i = 0; i < argc; i++) {
-    if (strcmp(argv[i], "--folder") == 0) {
-      if (++i == argc || !*argv[i])
-        return fl_cli_misuse(&fl_command_keygen, "'--folder' lacks its value");
-      folder = argv[i];
-    } else if (strncmp(argv[i], "--", 2) == 0) {
-      return fl_cli_misuse(&fl_command_keygen, "there is no option '%s'", argv[i]);
-    } else {
-      argv[n++] = argv[i];
-    }
-  }
-  if (n == 0) return fl_cli_misuse(&fl_command_keygen, "a name for the keys, such as worker1");
-  for (int i = 0; i < n && code == FL_EXIT_DONE; i++) code = make(folder, argv[i]);
+typedef struct options {
+  fl_line_words name;
+  const char *folder;
+} options;
+
+static const options usual = {.folder = "keys"};
+
+static const fl_word words[] = {
+    {FL_WORDS, "NAME", NULL, offsetof(options, name),
+     "letters, digits, dots, hyphens and underscores, 64 at most"},
+    {FL_OPTION, "--folder", "FOLDER", offsetof(options, folder),
+     "where NAME.key (secret) and NAME.pub (public) are written; default: keys"},
+};
+
+static int keygen(void *given) {
+  const options *o = given;
+  int code = FL_EXIT_DONE;
+  for (int i = 0; i < o->name.n && code == FL_EXIT_DONE; i++) code = make(o->folder, o->name.at[i]);
   if (code == FL_EXIT_DONE)
     printf("a worker's .pub goes into the coordinator's list, a coordinator's to every worker\n");
   return code;
@@ -40,16 +42,16 @@ static int keygen(int argc, char **argv) {
 
 const fl_command fl_command_keygen = {
     .name = "keygen",
-    .usage = "NAME ... [--folder FOLDER]",
     .help = "makes a pair of keys for each of a fleet's machines",
-    .details =
-        "  NAME             letters, digits, dots, hyphens and underscores, 64 at most\n"
-        "  --folder FOLDER  where NAME.key (secret) and NAME.pub (public) are written; keys\n"
-        "\n"
+    .notes =
         "Keys that are there are never written over.\n"
         "\n"
         "examples\n"
         "  fedlane keygen coordinator worker1\n"
         "  fedlane keygen worker1 --folder /etc/fedlane\n",
+    .word = words,
+    .n_word = FL_COUNT(words),
+    .options_size = sizeof(options),
+    .usual = &usual,
     .run = keygen,
 };

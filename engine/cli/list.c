@@ -20,12 +20,23 @@ static int print_catalogue(const fl_catalogue *catalogue) {
   return FL_EXIT_DONE;
 }
 
-static int list(int argc, char **argv) {
+typedef struct options {
+  const char *kind;
+} options;
+
+static const fl_word words[] = {
+    {FL_MAYBE, "KIND", NULL, offsetof(options, kind),
+     "algorithm, model, layer, format, partition, sampler, filter, metric, sink, backend or "
+     "section "
+     "(the fixed settings); without it, all of them"},
+};
+
+static int list(void *given) {
+  const options *o = given;
   int n = 0, code = FL_EXIT_DONE;
   const fl_catalogue *const *all = fl_catalogues(&n);
-  if (argc > 1) return fl_cli_misuse(&fl_command_list, "one kind at a time");
-  if (argc == 1) {
-    const fl_catalogue *one = fl_cli_catalogue(&fl_command_list, argv[0]);
+  if (o->kind) {
+    const fl_catalogue *one = fl_cli_catalogue(&fl_command_list, o->kind);
     return one ? print_catalogue(one) : FL_EXIT_USAGE;
   }
   for (int i = 0; i < n && code == FL_EXIT_DONE; i++) {
@@ -37,14 +48,13 @@ static int list(int argc, char **argv) {
 
 const fl_command fl_command_list = {
     .name = "list",
-    .usage = "[KIND]",
     .help = "lists the algorithms, models, formats and whatever else can be chosen",
-    .details =
-        "  KIND   algorithm, model, layer, format, partition, sampler, filter, metric, sink,\n"
-        "         backend or section (the fixed settings); without it, all of them\n"
-        "\n"
+    .notes =
         "examples\n"
         "  fedlane list\n"
         "  fedlane list algorithm\n",
+    .word = words,
+    .n_word = FL_COUNT(words),
+    .options_size = sizeof(options),
     .run = list,
 };

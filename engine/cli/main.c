@@ -31,10 +31,21 @@ static void print_help(void) {
 }
 
 static int print_command_help(const fl_command *command) {
-  printf("fedlane %s: %s\n\nusage: fedlane %s %s\n", command->name, command->help, command->name,
-         command->usage);
-  if (command->details) printf("\n%s", command->details);
+  printf("fedlane %s: %s\n\n", command->name, command->help);
+  fl_line_usage(command, stdout);
+  putchar('\n');
+  fl_line_help(command);
+  if (command->notes) printf("\n%s", command->notes);
   return FL_EXIT_DONE;
+}
+
+static int run(const fl_command *command, int argc, char **argv) {
+  void *options = NULL;
+  int code = fl_line_read(command, argc, argv, &options);
+  if (code != FL_EXIT_DONE) return code;
+  code = command->run(options);
+  fl_line_close(command, options);
+  return code;
 }
 
 static int unknown(const char *word) {
@@ -69,7 +80,7 @@ static int dispatch(int argc, char **argv) {
     if (strcmp(argv[1], commands[i]->name) != 0) continue;
     for (int j = 2; j < argc; j++)
       if (is_help(argv[j])) return print_command_help(commands[i]);
-    return commands[i]->run(argc - 2, argv + 2);
+    return run(commands[i], argc - 2, argv + 2);
   }
   return unknown(argv[1]);
 }

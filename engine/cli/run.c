@@ -14,13 +14,6 @@
 #include "fleet/serve.h"
 #include "progress.h"
 
-typedef struct options {
-  const char *config;
-  const char **override; /* [n_override], pointing into argv */
-  int n_override;
-  bool resume, dry_run, quiet;
-} options;
-
 /* What the signal handler may reach. */
 static fedlane_run *volatile running;
 static atomic_int asked;
@@ -40,35 +33,9 @@ static void catch_signals(void) {
   sigaction(SIGTERM, &action, NULL);
 }
 
-/* Returns FL_EXIT_DONE, or the exit status of the misuse that it has printed. */
-static int read_options(const fl_command *command, int argc, char **argv, options *o) {
-  for (int i = 0; i < argc; i++) {
-    const char *word = argv[i];
-    if (strcmp(word, "--resume") == 0)
-      o->resume = true;
-    else if (strcmp(word, "--dry-run") == 0)
-      o->dry_run = true;
-    else if (strcmp(word, "--quiet") == 0)
-      o->quiet = true;
-    else if (command == &fl_command_serve && strcmp(word, "--insecure") == 0)
-      o->override[o->n_override++] = "fleet.insecure=true";
-    else if (word[0] == '-' && word[1] != '\0')
-      return fl_cli_misuse(command, "there is no option %s", word);
-    else if (!o->config)
-      o->config = word;
-    else if (strchr(word, '='))
-      o->override[o->n_override++] = word;
-    else
-      return fl_cli_misuse(command, "'%s' is not of the form key.path=value", word);
-  }
-  if (!o->config) return fl_cli_misuse(command, "which configuration?");
-  return FL_EXIT_DONE;
-}
-
 /* Clients that are real come to `fedlane serve`. */
-static fl_status check_clients(const fl_command *command, const fedlane_run *run) {
-  if (command == &fl_command_serve || run->config->fleet.clients == FL_CLIENTS_SIMULATED)
-    return FEDLANE_OK;
+static fl_status check_clients(bool serve, const fedlane_run *run) {
+  if (serve || run->config->fleet.clients == FL_CLIENTS_SIMULATED) return FEDLANE_OK;
   return fl_fail(FEDLANE_USAGE,
                  "fleet.clients is real: `fedlane serve` waits for them; fleet.clients=simulated "
                  "trains the population of the data set");
@@ -101,7 +68,7 @@ static void print_end(const fl_progress *p, const char *output, const fedlane_me
   if (output[0]) printf("run folder: %s (open report.html in a browser)\n", output);
 }
 
-static int train(fedlane_run *run, const options *o) {
+static int train(fedlane_run *run, const fl_train_options *o) {
   fl_progress progress;
   fedlane_metrics m = {0};
   const char *output = run->config->general.output;
@@ -126,7 +93,7 @@ static int train(fedlane_run *run, const options *o) {
 }
 
 /* Waits until peers are there. Returns an exit status. */
-static int gather_fleet(fedlane_run *run, const options *o) {
+static int gather_fleet(fedlane_run *run, const fl_train_options *o) {
   bool real = run->config->fleet.clients == FL_CLIENTS_REAL;
   if (!o->quiet) {
     printf("listening on %s; waiting for %lld peers: fedlane %s %s\n",
@@ -144,55 +111,62 @@ static int gather_fleet(fedlane_run *run, const options *o) {
   return status == FEDLANE_OK ? FL_EXIT_DONE : fl_cli_failure(status);
 }
 
-int fl_cli_train(const fl_command *command, int argc, char **argv) {
-  options o = {.override = calloc((size_t)argc + 1, sizeof *o.override)};
+/* Opens the run of a configuration and tells of the reading. */
+static fl_status open_run(const fl_train_options *o, bool serve, fedlane_run **out) {
+  int flags = (o->resume ? FEDLANE_RESUME : 0) | (o->dry_run ? FL_OPEN_DRY : 0) |
+              (serve ? FL_OPEN_SERVE : 0);
+  fl_progress reading;
+  fl_progress_open(&reading, stdout, "");
+  if (!o->quiet) fl_dataset_watch(fl_progress_reading, &reading);
+  fl_status status = fedlane_open(o->config, o->settings.n, o->settings.at, flags, out);
+  fl_dataset_watch(NULL, NULL);
+  fl_progress_clear(&reading);
+  return status == FEDLANE_OK ? check_clients(serve, *out) : status;
+}
+
+int fl_cli_train(fl_train_options *o, bool serve) {
   fedlane_run *run = NULL;
-  if (!o.override)
-    return fl_cli_failure(fl_fail(FEDLANE_MEMORY, "there is no memory for the arguments"));
-  int code = read_options(command, argc, argv, &o);
-  if (code == FL_EXIT_DONE) {
-    int flags = (o.resume ? FEDLANE_RESUME : 0) | (o.dry_run ? FL_OPEN_DRY : 0) |
-                (command == &fl_command_serve ? FL_OPEN_SERVE : 0);
-    fl_progress reading;
-    fl_progress_open(&reading, stdout, "");
-    if (!o.quiet) fl_dataset_watch(fl_progress_reading, &reading);
-    fl_status status = fedlane_open(o.config, o.n_override, o.override, flags, &run);
-    fl_dataset_watch(NULL, NULL);
-    fl_progress_clear(&reading);
-    if (status == FEDLANE_OK) status = check_clients(command, run);
-    if (status != FEDLANE_OK) {
-      code = fl_cli_failure(status);
-    } else if (o.dry_run) {
-      code = print_plan(run);
-    } else {
-      running = run;
-      catch_signals();
-      code = o.quiet ? FL_EXIT_DONE : print_plan(run);
-      if (code == FL_EXIT_DONE && command == &fl_command_serve) code = gather_fleet(run, &o);
-      if (code == FL_EXIT_DONE) code = train(run, &o);
-      running = NULL;
-    }
+  int code;
+  if (o->insecure) o->settings.at[o->settings.n++] = "fleet.insecure=true"; /* in its own place */
+  fl_status status = open_run(o, serve, &run);
+  if (status != FEDLANE_OK) {
+    code = fl_cli_failure(status);
+  } else if (o->dry_run) {
+    code = print_plan(run);
+  } else {
+    running = run;
+    catch_signals();
+    code = o->quiet ? FL_EXIT_DONE : print_plan(run);
+    if (code == FL_EXIT_DONE && serve) code = gather_fleet(run, o);
+    if (code == FL_EXIT_DONE) code = train(run, o);
+    running = NULL;
   }
   fedlane_close(&run);
-  free(o.override);
   return code;
 }
 
-static int run_config(int argc, char **argv) { return fl_cli_train(&fl_command_run, argc, argv); }
+static const fl_word words[] = {
+    {FL_WORD, "CONFIG", NULL, offsetof(fl_train_options, config),
+     "a YAML file, or - for standard input"},
+    {FL_SETTINGS, "key.path=value", NULL, offsetof(fl_train_options, settings),
+     "wins over the file, such as train.lr=0.1 or algorithm.name=feddyn"},
+    {FL_FLAG, "--resume", NULL, offsetof(fl_train_options, resume),
+     "go on from the checkpoint in the run folder"},
+    {FL_FLAG, "--dry-run", NULL, offsetof(fl_train_options, dry_run),
+     "read the data, print the plan and its memory, train nothing"},
+    {FL_FLAG, "--quiet", NULL, offsetof(fl_train_options, quiet), "print errors only"},
+};
+
+static int run_config(void *options) { return fl_cli_train(options, false); }
 
 const fl_command fl_command_run = {
     .name = "run",
-    .usage = "CONFIG [key.path=value ...] [--resume] [--dry-run] [--quiet]",
     .help = "trains what a configuration describes",
-    .details =
-        "  CONFIG           a YAML file, or - for standard input\n"
-        "  key.path=value   wins over the file, such as train.lr=0.1 or\n"
-        "                   algorithm.name=feddyn\n"
-        "  --resume         go on from the checkpoint in the run folder\n"
-        "  --dry-run        read the data, print the plan and its memory, train nothing\n"
-        "  --quiet          print errors only\n"
-        "\n"
+    .notes =
         "Ctrl-C finishes the round, writes a checkpoint and exits with 130; a second one\n"
         "exits at once.\n",
+    .word = words,
+    .n_word = FL_COUNT(words),
+    .options_size = sizeof(fl_train_options),
     .run = run_config,
 };

@@ -164,24 +164,33 @@ static int no_entry(const fl_catalogue *catalogue, const char *word) {
                        catalogue->kind, word, catalogue->kind);
 }
 
-static int show(int argc, char **argv) {
-  if (argc != 2) return fl_cli_misuse(&fl_command_show, "a kind and a name, such as model lenet");
-  const fl_catalogue *catalogue = fl_cli_catalogue(&fl_command_show, argv[0]);
+typedef struct options {
+  const char *kind, *name;
+} options;
+
+static const fl_word words[] = {
+    {FL_WORD, "KIND", NULL, offsetof(options, kind), "as `fedlane list` has them"},
+    {FL_WORD, "NAME", NULL, offsetof(options, name), "as `fedlane list KIND` has them"},
+};
+
+static int show(void *given) {
+  const options *o = given;
+  const fl_catalogue *catalogue = fl_cli_catalogue(&fl_command_show, o->kind);
   if (!catalogue) return FL_EXIT_USAGE;
-  const fl_record *record = fl_catalogue_find(catalogue, argv[1]);
-  return record ? print_record(catalogue, record) : no_entry(catalogue, argv[1]);
+  const fl_record *record = fl_catalogue_find(catalogue, o->name);
+  return record ? print_record(catalogue, record) : no_entry(catalogue, o->name);
 }
 
 const fl_command fl_command_show = {
     .name = "show",
-    .usage = "KIND NAME",
     .help = "shows one entry of a list: its paper, parameters, ranges and defaults",
-    .details =
-        "  KIND NAME   as `fedlane list` has them\n"
-        "\n"
+    .notes =
         "examples\n"
         "  fedlane show algorithm feddyn\n"
         "  fedlane show section train\n"
         "  fedlane show model cnn_dropout\n",
+    .word = words,
+    .n_word = FL_COUNT(words),
+    .options_size = sizeof(options),
     .run = show,
 };
