@@ -45,9 +45,9 @@ static int run(void *given) {
   const fl_bench_options *o = given;
   for (int i = 0; i < FL_COUNT(benches); i++)
     if (strcmp(o->what, benches[i].name) == 0) return fl_cli_end(benches[i].run(o));
-  return fl_cli_misuse(&fl_command_bench,
-                       "there is no bench '%s'; there are round, ops, export, decode and wire",
-                       o->what);
+  return fl_line_misuse(&fl_command_bench,
+                        "there is no bench '%s'; there are round, ops, export, decode and wire",
+                        o->what);
 }
 
 const fl_command fl_command_bench = {

@@ -7,8 +7,9 @@
 #include "cuda/yardstick.h"
 
 enum {
-  FL_BENCH_LANES = 64, /* most of a rig */
-  FL_BENCH_STEPS = 20, /* of a sequence */
+  FL_BENCH_LANES = 64,  /* most of a rig */
+  FL_BENCH_REPEAT = 20, /* most measurements of an op */
+  FL_BENCH_STEPS = 20,  /* of a sequence */
   FL_BENCH_WORDS = 10004
 };
 #define FL_BENCH_IMAGE \
@@ -71,6 +72,9 @@ void fl_op_rig_close(fl_op_rig *rig);
 /* Allocates bytes of device memory, filled with 0.01; out: a pointer to the caller's pointer. */
 fl_status fl_op_reserve(const fl_ops *ops, fl_dev *dev, int64_t bytes, void *out);
 
+/* Seconds a call of run() into each [extent->repeat], shortest first. */
+fl_status fl_op_time(const fl_op_extent *extent, fl_op_rig *rig, fl_status (*run)(fl_op_rig *r),
+                     double *each);
 /* The fastest call of run(), which makes n floats of y out of as many of x and w, on buffers of its
  * own; b has one lane of `side` rows. */
 fl_status fl_op_time_large(const fl_op_extent *extent, const fl_op_rig *on, int side, int64_t n,

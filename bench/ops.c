@@ -6,37 +6,17 @@
 
 #include "op_items.h"
 
-enum { REPEAT = 20 };
-
-static const fl_op_extent on_cpu = {1, 10, REPEAT, 1, 1536, (int64_t)1 << 24};
+static const fl_op_extent on_cpu = {1, 10, FL_BENCH_REPEAT, 1, 1536, (int64_t)1 << 24};
 #ifdef FL_CUDA_ON_HOST
 static const fl_op_extent on_gpu = {2, 2,  1,
                                     1, 64, (int64_t)1 << 16}; /* slow, and no measure of speed */
 #else
-static const fl_op_extent on_gpu = {50, 10, REPEAT, 10, 4096, (int64_t)1 << 26};
+static const fl_op_extent on_gpu = {50, 10, FL_BENCH_REPEAT, 10, 4096, (int64_t)1 << 26};
 #endif
 
 typedef struct peak {
   double flops, bytes; /* a second */
 } peak;
-
-static int ascending(const void *a, const void *b) {
-  const double *x = a, *y = b;
-  return (*x > *y) - (*x < *y);
-}
-
-/* Seconds a call into each [e->repeat], shortest first. */
-static fl_status time_calls(const fl_op_extent *e, fl_op_rig *r, fl_status (*run)(fl_op_rig *r),
-                            double *each) {
-  for (int i = -1; i < e->repeat; i++) {
-    double start = fl_seconds();
-    for (int k = 0; k < e->calls; k++) FL_TRY(run(r));
-    FL_TRY(r->ops->sync(r->dev));
-    if (i >= 0) each[i] = (fl_seconds() - start) / e->calls;
-  }
-  qsort(each, (size_t)e->repeat, sizeof *each, ascending);
-  return FEDLANE_OK;
-}
 
 static fl_status multiply(fl_op_rig *r) {
   int n = r->b.B;
@@ -45,23 +25,6 @@ static fl_status multiply(fl_op_rig *r) {
 
 static fl_status copy(fl_op_rig *r) {
   return r->ops->axpby(r->dev, 1, r->w.stride, fl_all(1), fl_const(r->x), fl_all(0), r->y);
-}
-
-fl_status fl_op_time_large(const fl_op_extent *e, const fl_op_rig *on, int side, int64_t n,
-                           fl_status (*run)(fl_op_rig *r), double *seconds) {
-  fl_op_rig r = {.ops = on->ops, .dev = on->dev, .yardstick = on->yardstick};
-  double each[REPEAT] = {0};
-  fl_status status = FEDLANE_OK;
-  float **buffer[] = {&r.x.at, &r.y.at, &r.w.at};
-  r.b = (fl_batch){1, side, r.rows};
-  r.rows[0] = side;
-  r.w.stride = n;
-  for (int i = 0; status == FEDLANE_OK && i < FL_COUNT(buffer); i++)
-    status = fl_op_reserve(r.ops, r.dev, 4 * n, buffer[i]);
-  if (status == FEDLANE_OK) status = time_calls(e, &r, run, each);
-  *seconds = each[0];
-  fl_op_rig_close(&r);
-  return status;
 }
 
 static fl_status find_peak(const fl_op_extent *e, const fl_op_rig *r, peak *out) {
@@ -94,7 +57,7 @@ static void report(const fl_op_item *k, fl_op_count n, double seconds, double ca
 }
 
 static fl_status time_all(const fl_op_extent *e, fl_op_rig *r, peak p, json_t *out) {
-  double step = 0, each[REPEAT];
+  double step = 0, each[FL_BENCH_REPEAT];
   bool blocks = fl_ops_have_blocks(r->ops);
   printf("%-21s %9s %10s %5s %8s %5s  %-10s %9s\n", "op", "ms", "GFLOP/s", "%", "GB/s", "%",
          "bound by", "ms a step");
@@ -102,7 +65,7 @@ static fl_status time_all(const fl_op_extent *e, fl_op_rig *r, peak p, json_t *o
     const fl_op_item *k = &fl_op_items[i];
     double calls = blocks ? k->a_block : k->a_step;
     if (k->has && !k->has(r->ops)) continue;
-    FL_TRY(time_calls(e, r, k->run, each));
+    FL_TRY(fl_op_time(e, r, k->run, each));
     double median = each[e->repeat / 2];
     step += median * calls;
     report(k, fl_op_count_of(k, r), median, calls, p, out);

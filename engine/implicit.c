@@ -30,11 +30,6 @@ static fl_cspan part_of_lanes(fl_cspan x, const fl_part *part) {
   return x;
 }
 
-fl_span fl_part_of(fl_span x, const fl_part *part) {
-  x.at += part->at;
-  return x;
-}
-
 /* E, into the lanes' own slices. */
 static fl_status gather_extra(const fedlane_run *run, fl_lanes *l, int n, const fl_term *term) {
   for (int i = 0; i < fl_model_parts(run->model); i++) {
@@ -50,7 +45,8 @@ static fl_status gather_extra(const fedlane_run *run, fl_lanes *l, int n, const 
  * training through measuring and scaling into the sums. */
 static bool mixes_products(const fedlane_run *run, const fl_course *c) {
   return run->devices.ops->product_mix && run->devices.ops->product_measure && !c->extra &&
-         c->of_w + c->of_w0 == 0 && !run->algorithm->finish && !fl_filters_touch(run, 0);
+         c->of_w + c->of_w0 == 0 && !run->algorithm->finish &&
+         !fl_filters_touch(run, 0, run->config->n_filter);
 }
 
 /* Sorts what is added to the lanes' gradients. extra: the terms of E; returns how many. */

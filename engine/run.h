@@ -224,14 +224,29 @@ fl_status fl_stations_do(fedlane_run *run, fl_job job);
 fl_status fl_stations_begin(fedlane_run *run);
 /* lanes.c: the life of clients on one station: seat, train, finish, mix. */
 fl_status fl_lanes_work(fedlane_run *run, fl_station *station);
+/* The lanes' weights become the server's, where they have weights of their own. */
+fl_status fl_lanes_start(const fedlane_run *run, fl_station *station, fl_lanes *l);
+/* warm.c: walks each size of batch once, training and evaluation, so that backends make their
+ * primitives and scratch before the first round. They round live rows up to quarters of a batch. */
+fl_status fl_lanes_warm(fedlane_run *run, fl_station *station);
+/* views.c: the lanes first .. first+n-1 of the call in progress as lanes of their own. */
+fl_lanes fl_lanes_part(const fl_station *station, int first, int n);
+/* A span from a lane on: of what all lanes of the station have, and of what a client needs only
+ * while it trains, which exists once for each lane of a call. */
+fl_span fl_lanes_from(fl_span span, int lane);
+fl_span fl_lanes_local(const fl_station *station, fl_span span, int lane);
+fl_span fl_part_of(fl_span lanes, const fl_part *part); /* one part of the model */
 /* All that is added to the gradient of these lanes: weight decay and the algorithm's terms. out
  * [FL_TERMS_MAX]; returns how many. */
 int fl_lanes_terms(const fedlane_run *run, const fl_lanes *lanes, fl_term *out);
 fl_draw fl_lanes_draw(const fedlane_run *run, const fl_lanes *lanes, fl_purpose purpose, int step);
-/* Walks each size of batch once, training and evaluation, so that backends make their primitives
- * and scratch before the first round. They round live rows up to quarters of a batch. */
-fl_status fl_lanes_warm(fedlane_run *run, fl_station *station);
-fl_status fl_eval_warm(fedlane_run *run, fl_station *station);
+/* Whether a filter from the first-th to the one before `end` changes elements of updates one by
+ * one. */
+bool fl_filters_touch(const fedlane_run *run, int first, int end);
+/* piece.c: one forward and backward pass of the call's first `live` lanes, and the steps it
+ * completes. w: the weights that they read: their own, or, while these are still equal, the
+ * round's. */
+fl_status fl_train_piece(fedlane_run *run, fl_station *station, int live, int piece, fl_cspan w);
 /* The loss of the call's lanes; norm (host) [b.C] scales its gradient, NULL: none wanted. */
 fl_status fl_loss(const fedlane_run *run, fl_station *station, fl_batch b, const float *norm);
 /* implicit.c: the course of implicit layers. l: the lanes of a call.
@@ -247,7 +262,6 @@ double fl_course_scale(const fl_course *c, const fl_lanes *l, int pieces);
 /* Forms the part's update in up[0]. rows: of all pieces; factor: scratch [3 * l->C]. */
 fl_status fl_course_form(const fl_course *c, fl_lanes *l, const fl_part *part, fl_batch rows,
                          const int32_t *n_piece, fl_span history, float *factor);
-fl_span fl_part_of(fl_span lanes, const fl_part *part);
 /* update.c: from trained lanes to sums. l: the lanes of a call, which start at station->first.
  * Fills up[], applies the filters, measures. */
 fl_status fl_update_finish(fedlane_run *run, fl_station *station, fl_lanes *l);
@@ -262,8 +276,6 @@ fl_status fl_update_mix(fedlane_run *run, fl_station *station);
  * noise. */
 fl_status fl_update_receive(fedlane_run *run, fl_station *station, uint32_t client, int32_t weight,
                             const float *update, bool *good);
-/* Whether a filter from the first-th on changes elements of updates one by one. */
-bool fl_filters_touch(const fedlane_run *run, int first);
 /* recording.c: local training is recorded so many pieces at a time. */
 enum { FL_RECORDED_PIECES = 32 };
 /* The key of what the call's n lanes are about to do from a piece on, over all that the host puts
@@ -276,9 +288,6 @@ uint64_t fl_recording_key(const fedlane_run *run, const fl_station *station, int
 double fl_run_joules(const fedlane_run *run);
 /* Fills in gflops and gbytes_per_second, from examples, steps and seconds. */
 void fl_run_rates(const fedlane_run *run, fedlane_metrics *metrics);
-/* One forward and backward pass of the call's first `live` lanes, and the steps it completes. w:
- * the weights that they read: their own, or, while these are still equal, the round's. */
-fl_status fl_train_piece(fedlane_run *run, fl_station *station, int live, int piece, fl_cspan w);
 /* resident.c: OK when the devices can take all local epochs in one launch (ops.h, `resident`); else
  * UNSUPPORTED and why not. The model, the schedule and the devices decide, not the lanes. */
 fl_status fl_resident_ask(fedlane_run *run);
@@ -290,6 +299,7 @@ fl_status fl_plan_make(fedlane_run *run);
 fl_status fl_run_describe(fedlane_run *run, char *text, size_t size);
 /* eval.c */
 fl_status fl_eval_open(fedlane_run *run);
+fl_status fl_eval_warm(fedlane_run *run, fl_station *station); /* as fl_lanes_warm() */
 void fl_eval_close(fedlane_run *run);
 fl_status fl_eval(fedlane_run *run, fedlane_metrics *metrics);
 /* scores.c: the metrics of a run and what they keep while groups are evaluated.

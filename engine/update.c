@@ -4,21 +4,6 @@
 
 #include "run.h"
 
-static const fl_filter *filter_at(const fedlane_run *run, int i) {
-  return (const fl_filter *)run->config->filter[i].record;
-}
-
-static bool touches(const fedlane_run *run, int i) {
-  const fl_filter *f = filter_at(run, i);
-  return f->lanes && (!f->touches || f->touches(run->config->filter[i].args));
-}
-
-bool fl_filters_touch(const fedlane_run *run, int first) {
-  for (int i = first; i < run->config->n_filter; i++)
-    if (touches(run, i)) return true;
-  return false;
-}
-
 /* The rows of all pieces of the lanes of a call. */
 static fl_batch all_rows(const fedlane_run *run, const fl_station *s, int n) {
   int batch = run->schedule.batch;
@@ -88,14 +73,15 @@ static double norm_of(const fedlane_run *run, const fl_station *s, int c) {
 /* A filter that multiplies updates: the factors go with them into the sums, unless a later filter
  * has to see the update. */
 static fl_status scale(const fedlane_run *run, fl_station *s, fl_lanes *l, int which) {
-  const fl_filter *f = filter_at(run, which);
+  const fl_config *config = run->config;
+  const fl_filter *f = (const fl_filter *)config->filter[which].record;
   FL_TRY(measure(run, s, l, 1, true));
   for (int c = 0; c < l->C; c++) {
     double before = s->scale[s->first + c], norm = before * norm_of(run, s, c);
-    s->scale[s->first + c] *= f->scale(run->config->filter[which].args, norm);
+    s->scale[s->first + c] *= f->scale(config->filter[which].args, norm);
     s->factor[c] = (float)s->scale[s->first + c];
   }
-  if (!fl_filters_touch(run, which + 1)) return FEDLANE_OK;
+  if (!fl_filters_touch(run, which + 1, config->n_filter)) return FEDLANE_OK;
   fl_cspan none = {0};
   fl_coef factor = {0, s->factor};
   for (int c = 0; c < l->C; c++) s->scale[s->first + c] = 1;
@@ -107,10 +93,10 @@ static fl_status filter(fedlane_run *run, fl_station *s, fl_lanes *l) {
   const fl_config *config = run->config;
   for (int c = 0; c < l->C; c++) s->scale[s->first + c] = 1;
   for (int i = 0; i < config->n_filter; i++) {
-    const fl_filter *f = filter_at(run, i);
+    const fl_filter *f = (const fl_filter *)config->filter[i].record;
     fl_draw draw = fl_lanes_draw(run, l, FL_FOR_NOISE, i);
     if (f->scale) FL_TRY(scale(run, s, l, i));
-    if (touches(run, i)) FL_TRY(f->lanes(config->filter[i].args, &draw, l));
+    if (fl_filters_touch(run, i, i + 1)) FL_TRY(f->lanes(config->filter[i].args, &draw, l));
   }
   return measure(run, s, l, run->algorithm->n_update, false);
 }

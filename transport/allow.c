@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "guard.h"
+#include "curve.h"
 
 enum { NAME_BYTES = 64, PATH_BYTES = 4096, YOUNG_S = 2 };
 

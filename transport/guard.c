@@ -8,10 +8,11 @@
 #include <time.h>
 #include <zmq.h>
 
+#include "curve.h"
 #include "record.h"
 
 static const char domain[] = "fedlane";
-enum { REFRESH_MS = 500, KEY_BYTES = 32, WORD = 64 };
+enum { REFRESH_MS = 500, WORD = 64 };
 
 /* A request's frames, RFC 27; there may be more, which are passed over. */
 enum { VERSION, REQUEST, DOMAIN_NAME, ADDRESS, IDENTITY, MECHANISM, KEY, FRAMES };
@@ -49,9 +50,10 @@ static bool is(const word *w, const char *text) {
 /* Whether the request is of one who may come in; key: who it is. */
 static bool admits(const fl_allow *allow, const word frame[FRAMES],
                    char key[FL_KEY_CHARACTERS + 1]) {
-  if (!is(&frame[VERSION], "1.0") || !is(&frame[MECHANISM], "CURVE") || frame[KEY].n != KEY_BYTES)
+  if (!is(&frame[VERSION], "1.0") || !is(&frame[MECHANISM], "CURVE") ||
+      frame[KEY].n != FL_KEY_BYTES)
     return false;
-  zmq_z85_encode(key, (const uint8_t *)frame[KEY].at, KEY_BYTES);
+  zmq_z85_encode(key, (const uint8_t *)frame[KEY].at, FL_KEY_BYTES);
   return fl_allow_has(allow, key, NULL);
 }
 
@@ -141,19 +143,4 @@ fl_status fl_guard_arm(void *socket, const fl_key_pair *own, const char *server)
            zmq_setsockopt(socket, ZMQ_ZAP_DOMAIN, domain, strlen(domain)) == 0;
   if (good) return FEDLANE_OK;
   return fl_fail(FEDLANE_UNSUPPORTED, "this ZeroMQ does not take keys: %s", zmq_strerror(errno));
-}
-
-bool fl_curve_make(fl_key_pair *pair) {
-  return zmq_has("curve") && zmq_curve_keypair(pair->open, pair->secret) == 0;
-}
-
-bool fl_curve_public(fl_key_pair *pair) {
-  return zmq_has("curve") && zmq_curve_public(pair->open, pair->secret) == 0;
-}
-
-bool fl_curve_is_key(const char *text) {
-  uint8_t bytes[KEY_BYTES];
-  bool good = strlen(text) == FL_KEY_CHARACTERS && zmq_z85_decode(bytes, text);
-  explicit_bzero(bytes, sizeof bytes);
-  return good;
 }

@@ -1,5 +1,5 @@
-/* The guard: ZeroMQ asks it (ZAP, RFC 27) about the key of everyone who knocks at a bound port. And
- * the few words of CURVE that keys need. */
+/* The guard: ZeroMQ asks it (ZAP, RFC 27) about the key of everyone who knocks at a bound
+ * port. */
 #ifndef FL_GUARD_H
 #define FL_GUARD_H
 
@@ -17,10 +17,5 @@ void fl_guard_close(fl_guard **guard);
 /* Gives a socket its pair of keys; server: the key to expect at the other end, or NULL: it is one
  * that peers connect to. */
 fl_status fl_guard_arm(void *socket, const fl_key_pair *own, const char *server);
-
-/* A new pair; the public key of a secret one; whether a text of 40 characters is a key. */
-bool fl_curve_make(fl_key_pair *pair);
-bool fl_curve_public(fl_key_pair *pair);
-bool fl_curve_is_key(const char *text);
 
 #endif

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "guard.h"
+#include "curve.h"
 
 enum { NAME_BYTES = 64, FILE_BYTES = 4096, PATH_BYTES = 4096 };
 

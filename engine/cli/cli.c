@@ -2,12 +2,9 @@
 
 #include <malloc.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "config.h"
 
 enum { COLUMNS = 100, GAP = 2 };
 
@@ -58,36 +55,6 @@ int fl_cli_failure(fl_status status) {
 int fl_cli_end(fl_status status) {
   if (status == FEDLANE_STOPPED) return FL_EXIT_STOPPED;
   return status == FEDLANE_OK ? FL_EXIT_DONE : fl_cli_failure(status);
-}
-
-int fl_cli_misuse(const fl_command *command, const char *why, ...) {
-  va_list args;
-  va_start(args, why);
-  fprintf(stderr, "fedlane %s: ", command->name);
-  vfprintf(stderr, why, args);
-  fputc('\n', stderr);
-  va_end(args);
-  fl_line_usage(command, stderr);
-  return FL_EXIT_USAGE;
-}
-
-const fl_catalogue *fl_cli_catalogue(const fl_command *command, const char *kind) {
-  enum { KINDS = 16 };
-  const char *name[KINDS];
-  int n = 0;
-  const fl_catalogue *const *all = fl_catalogues(&n);
-  for (int i = 0; i < n && i < KINDS; i++) {
-    size_t length = strlen(all[i]->kind);
-    name[i] = all[i]->kind;
-    if (strncmp(kind, name[i], length) == 0 && (!kind[length] || strcmp(kind + length, "s") == 0))
-      return all[i];
-  }
-  const char *near = fl_nearest(kind, n < KINDS ? n : KINDS, name);
-  if (near)
-    fl_cli_misuse(command, "there is no kind '%s'; did you mean '%s'?", kind, near);
-  else
-    fl_cli_misuse(command, "there is no kind '%s'; `fedlane list` has them all", kind);
-  return NULL;
 }
 
 /* Characters, not bytes: those that continue a UTF-8 sequence take no room. */

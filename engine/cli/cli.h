@@ -48,10 +48,8 @@ void fl_cli_keep_memory(void);
 int fl_cli_failure(fl_status status);
 /* The exit status of a command that ends so, as fl_cli_failure() where it has failed. */
 int fl_cli_end(fl_status status);
-/* Prints "fedlane NAME: <why>" and the usage line on standard error; returns FL_EXIT_USAGE. */
-int fl_cli_misuse(const fl_command *command, const char *why, ...) FL_PRINTF(2, 3);
-
-/* The catalogue of a kind, in the singular or plural; NULL after a misuse that has been printed. */
+/* list.c: the catalogue of a kind, in the singular or plural; NULL after a misuse that has been
+ * printed. */
 const fl_catalogue *fl_cli_catalogue(const fl_command *command, const char *kind);
 
 /* Prints text on standard output in lines of at most 100 columns. The cursor stands in `column`;

@@ -39,7 +39,7 @@ static bool read_payload(const char *text, fedlane_payload *out) {
       *out = (fedlane_payload)i;
       return true;
     }
-  fl_cli_misuse(&fl_command_join, "'%s' is no payload: float32, bfloat16, int8 or sparse", text);
+  fl_line_misuse(&fl_command_join, "'%s' is no payload: float32, bfloat16, int8 or sparse", text);
   return false;
 }
 

@@ -1,11 +1,23 @@
 #include "line.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 
 enum { OPTIONS_MAX = 32 };
+
+int fl_line_misuse(const fl_command *command, const char *why, ...) {
+  va_list args;
+  va_start(args, why);
+  fprintf(stderr, "fedlane %s: ", command->name);
+  vfprintf(stderr, why, args);
+  fputc('\n', stderr);
+  va_end(args);
+  fl_line_usage(command, stderr);
+  return FL_EXIT_USAGE;
+}
 
 static bool is_option(const fl_word *w) { return w->kind >= FL_FLAG; }
 
@@ -29,8 +41,8 @@ static int put_number(const line *l, int row, const char *text) {
   char *end;
   long value = strtol(text, &end, 10);
   if (!*text || *end || value < 0 || value > INT32_MAX)
-    return fl_cli_misuse(l->command, "%s is '%s'; it must be a whole number from 0 on", w->name,
-                         text);
+    return fl_line_misuse(l->command, "%s is '%s'; it must be a whole number from 0 on", w->name,
+                          text);
   *(int *)place(l, row) = (int)value;
   return FL_EXIT_DONE;
 }
@@ -42,8 +54,8 @@ static int unknown(const fl_command *command, const char *option) {
     if (is_option(&command->word[i])) name[n++] = command->word[i].name;
   const char *near = fl_nearest(option, n, name);
   if (near)
-    return fl_cli_misuse(command, "there is no option '%s'; did you mean '%s'?", option, near);
-  return fl_cli_misuse(command, "there is no option '%s'", option);
+    return fl_line_misuse(command, "there is no option '%s'; did you mean '%s'?", option, near);
+  return fl_line_misuse(command, "there is no option '%s'", option);
 }
 
 /* An option, which may bring its value along, as in --key=FILE. */
@@ -56,12 +68,12 @@ static int read_option(line *l, const char *text) {
     const char *value = text[length] ? text + length + 1 : NULL;
     l->seen[i] = true;
     if (w->kind == FL_FLAG) {
-      if (value) return fl_cli_misuse(command, "%s takes no value", w->name);
+      if (value) return fl_line_misuse(command, "%s takes no value", w->name);
       *(bool *)place(l, i) = true;
       return FL_EXIT_DONE;
     }
     if (!value && l->at < l->argc) value = l->argv[l->at++];
-    if (!value || !*value) return fl_cli_misuse(command, "%s needs its %s", w->name, w->value);
+    if (!value || !*value) return fl_line_misuse(command, "%s needs its %s", w->name, w->value);
     if (w->kind == FL_NUMBER) return put_number(l, i, value);
     put_text(l, i, value);
     return FL_EXIT_DONE;
@@ -90,7 +102,7 @@ static int read_word(line *l, const char *text) {
     l->seen[i] = true;
     return FL_EXIT_DONE;
   }
-  return fl_cli_misuse(
+  return fl_line_misuse(
       command, settings ? "'%s' is not of the form key.path=value" : "'%s' is too much", text);
 }
 
@@ -99,7 +111,7 @@ static int check(const line *l) {
   for (int i = 0; i < l->command->n_word; i++) {
     const fl_word *w = &l->command->word[i];
     bool needed = w->kind == FL_WORD || w->kind == FL_WORDS || w->kind == FL_NEEDED;
-    if (needed && !l->seen[i]) return fl_cli_misuse(l->command, "%s is missing", w->name);
+    if (needed && !l->seen[i]) return fl_line_misuse(l->command, "%s is missing", w->name);
   }
   return FL_EXIT_DONE;
 }

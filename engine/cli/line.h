@@ -41,6 +41,8 @@ typedef struct fl_line_words {
 int fl_line_read(const fl_command *command, int argc, char **argv, void **out);
 void fl_line_close(const fl_command *command, void *options); /* NULL is allowed */
 
+/* Prints "fedlane NAME: <why>" and the usage on standard error; returns FL_EXIT_USAGE. */
+int fl_line_misuse(const fl_command *command, const char *why, ...) FL_PRINTF(2, 3);
 /* Writes "usage: fedlane NAME", all that may follow, and a newline. */
 void fl_line_usage(const fl_command *command, FILE *file);
 /* The rows of the table with their help, on standard output. */

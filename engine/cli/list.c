@@ -6,6 +6,25 @@
 #include "cli.h"
 #include "config.h"
 
+const fl_catalogue *fl_cli_catalogue(const fl_command *command, const char *kind) {
+  enum { KINDS = 16 };
+  const char *name[KINDS];
+  int n = 0;
+  const fl_catalogue *const *all = fl_catalogues(&n);
+  for (int i = 0; i < n && i < KINDS; i++) {
+    size_t length = strlen(all[i]->kind);
+    name[i] = all[i]->kind;
+    if (strncmp(kind, name[i], length) == 0 && (!kind[length] || strcmp(kind + length, "s") == 0))
+      return all[i];
+  }
+  const char *near = fl_nearest(kind, n < KINDS ? n : KINDS, name);
+  if (near)
+    fl_line_misuse(command, "there is no kind '%s'; did you mean '%s'?", kind, near);
+  else
+    fl_line_misuse(command, "there is no kind '%s'; `fedlane list` has them all", kind);
+  return NULL;
+}
+
 static int print_catalogue(const fl_catalogue *catalogue) {
   const char **cell = calloc(2 * (size_t)catalogue->n + 1, sizeof *cell);
   if (!cell) return fl_cli_failure(fl_fail(FEDLANE_MEMORY, "there is no memory for the list"));

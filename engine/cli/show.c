@@ -158,10 +158,10 @@ static int no_entry(const fl_catalogue *catalogue, const char *word) {
   for (; n < catalogue->n && n < NAMES; n++) name[n] = catalogue->entry[n]->name;
   const char *near = fl_nearest(word, n, name);
   if (near)
-    return fl_cli_misuse(&fl_command_show, "no %s '%s'; did you mean '%s'?", catalogue->kind, word,
-                         near);
-  return fl_cli_misuse(&fl_command_show, "no %s '%s'; `fedlane list %s` has them all",
-                       catalogue->kind, word, catalogue->kind);
+    return fl_line_misuse(&fl_command_show, "no %s '%s'; did you mean '%s'?", catalogue->kind, word,
+                          near);
+  return fl_line_misuse(&fl_command_show, "no %s '%s'; `fedlane list %s` has them all",
+                        catalogue->kind, word, catalogue->kind);
 }
 
 typedef struct options {

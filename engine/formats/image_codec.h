@@ -28,8 +28,8 @@ fl_status fl_image_decode_pnm(const fl_image_source *in, fl_pixels *out);
 fl_status fl_image_decode_png(const fl_image_source *in, fl_pixels *out);
 fl_status fl_image_decode_jpeg(const fl_image_source *in, fl_pixels *out);
 
-/* Sets the sizes of *out, with shrink 1, and most_shrink. Errors: DATA when one is 0, there are too
- * many pixels, or they are not what is wanted. */
+/* image_pixels.c: sets the sizes of *out, with shrink 1, and most_shrink. Errors: DATA when one is
+ * 0, there are too many pixels, or they are not what is wanted. */
 fl_status fl_pixels_size(const fl_image_source *in, int64_t height, int64_t width, fl_pixels *out);
 /* The array for the sizes set. Errors: MEMORY. */
 fl_status fl_pixels_alloc(const fl_image_source *in, fl_pixels *out);

@@ -19,7 +19,7 @@ typedef struct fl_tff_part {
   fl_h5_names client;
 } fl_tff_part;
 
-/* most: clients to keep; 0: all. */
+/* tff_part.c: opens one. most: clients to keep; 0: all. */
 fl_status fl_tff_open(const char *folder, const char *name, int64_t most, fl_tff_part *p);
 void fl_tff_close(fl_tff_part *p);
 

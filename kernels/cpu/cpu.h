@@ -160,7 +160,10 @@ void fl_cpu_dense_back(int used, int live, int64_t I, int64_t O, const float *x,
                        const float *w, float *dx, float scale, float *gw);
 
 /* How many of the next rows are summed before they are added to the gradient of weights. */
-int fl_cpu_dense_group(int rows);
+enum { FL_DENSE_GROUP = 10, FL_DENSE_HALF = 5 };
+static inline int fl_cpu_dense_group(int rows) {
+  return rows >= FL_DENSE_GROUP ? FL_DENSE_GROUP : rows >= FL_DENSE_HALF ? FL_DENSE_HALF : 1;
+}
 
 /* dense_lines.c: gw += scale * dy' x over n of I columns and all O outputs, for a layer and slopes
  * that it fits: wide, and with many zeros. The bits are those of the other way. Cost: a product

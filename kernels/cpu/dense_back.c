@@ -8,13 +8,11 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
-  GROUP = 10,
-  HALF = 5,
+  GROUP = FL_DENSE_GROUP,
+  HALF = FL_DENSE_HALF,
   WIDE = 32,
   BLOCK = 1024, /* columns of which lines are taken after the gradient of x is through them */
 };
-
-int fl_cpu_dense_group(int rows) { return rows >= GROUP ? GROUP : rows >= HALF ? HALF : 1; }
 
 /* What one call works on: R rows by one or two vectors of columns, the last of them with `last`. */
 typedef struct work {
