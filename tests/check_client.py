@@ -230,8 +230,11 @@ def with_a_deadline():
 
 
 def with_one_that_is_stopped():
-    """A process that is stopped in mid-training holds nobody up; one that trains for long is waited for."""
-    process, address, run = serve("stopped", "fleet.peers=3", "train.rounds=1", "fleet.patience=1")
+    """A process that is stopped in mid-training holds nobody up; one that trains for long is waited for. With the keys
+    of before."""
+    mine = {"key": str(folder / "keys/mine.key"), "server": str(folder / "keys/server.pub")}
+    process, address, run = serve("stopped", "fleet.peers=3", "train.rounds=1", "fleet.patience=1",
+                                  f"fleet.key={folder / 'keys/server.key'}", f"fleet.allow={folder / 'allowed'}")
     hang = f"""import sys, time
 sys.path.insert(0, {str(source / "scripts")!r})
 import client
@@ -239,7 +242,7 @@ def train(model, work):
     time.sleep(1)
     print("training", flush=True)
     time.sleep(600)
-client.take_part(client.Session({address!r}, "stopped"), 10, train)
+client.take_part(client.Session({address!r}, "stopped", **{mine!r}), 10, train)
 """
     stopped = subprocess.Popen([sys.executable, "-c", hang], stdout=subprocess.PIPE, text=True)
     running.append(stopped)
@@ -249,7 +252,7 @@ client.take_part(client.Session({address!r}, "stopped"), 10, train)
             time.sleep(4)  # as if it trained: says nothing and reads nothing
             return super().fetch(work)
 
-    peers = [Watched(address, "quick", draw(100)), Long(address, "long", draw(100))]
+    peers = [Watched(address, "quick", draw(100), **mine), Long(address, "long", draw(100), **mine)]
     check(stopped.stdout.readline() == "training\n", "the one that shall be stopped does not train")
     stopped.send_signal(signal.SIGSTOP)
     try:
