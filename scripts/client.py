@@ -12,6 +12,8 @@ import argparse
 import os
 import socket
 import sys
+import threading
+import time
 
 import msgpack
 import numpy as np
@@ -26,20 +28,34 @@ class Session:
     """A socket to the coordinator, and the messages that pass through it."""
 
     def __init__(self, address, name, key=None, server=None):
-        self.socket = zmq.Context.instance().socket(zmq.DEALER)
+        self.address, self.keys = address, (key, server)
         self.number, self.patience, self.hello = 0, 10, {"wire": 1, "peer": 1, "name": name, "program": "client.py"}
-        if key:
-            own, theirs = ({line.split()[1]: line.split()[2].encode() for line in open(path) if line.startswith("fedlane")}
-                           for path in (key, server))
-            self.socket.curve_publickey, self.socket.curve_secretkey = own["public:"], own["secret:"]
-            self.socket.curve_serverkey = theirs["public:"]
-        self.socket.linger = 1000
-        self.socket.connect(address)
+        self.socket = self.connect(zmq.DEALER, address)
 
-    def say(self, message, second=None, **fields):
+    def connect(self, kind, address):
+        opened = zmq.Context.instance().socket(kind)
+        if self.keys[0]:
+            own, theirs = ({line.split()[1]: line.split()[2].encode() for line in open(path) if line.startswith("fedlane")}
+                           for path in self.keys)
+            opened.curve_publickey, opened.curve_secretkey = own["public:"], own["secret:"]
+            opened.curve_serverkey = theirs["public:"]
+        opened.linger = 1000
+        opened.connect(address)
+        return opened
+
+    def say(self, message, second=None, over=None, **fields):
         head = msgpack.packb({"kind": message, "session": self.number, **fields})
         frames = [head + xxhash.xxh3_64_intdigest(head).to_bytes(8, "little")]
-        self.socket.send_multipart(frames if second is None else frames + [second])
+        (over or self.socket).send_multipart(frames if second is None else frames + [second])
+
+    def live_on(self, number, seconds, pipeline):
+        """Says `alive` from a thread while a session lasts, so that a process that is stopped holds nobody up. Only
+        over the pipeline: where that cannot be reached, nothing is promised."""
+        pulse = self.connect(zmq.PUSH, pipeline.replace("*", self.address.split("//")[1].rpartition(":")[0]))
+        while self.number == number:
+            self.say("alive", over=pulse, seconds=seconds)
+            time.sleep(seconds / 4)
+        pulse.close()
 
     def hear(self, seconds):
         """The next message, its second frame as `second`; a goodbye of our own after so much silence."""
@@ -103,6 +119,8 @@ def take_part(session, examples, train, payload="float32"):
             session.number, session.elements, session.patience = m["session"], m["elements"], 2 * m["patience"]
             layout = m["layout"]
             session.say("ready", lanes=1, people=0, credit=1)
+            if m["pipeline"]:
+                threading.Thread(target=session.live_on, args=(m["session"], m["patience"], m["pipeline"]), daemon=True).start()
         elif m["kind"] == "work":
             w, following = session.fetch(m)
             new = None if w is None else w.copy()
@@ -120,6 +138,7 @@ def take_part(session, examples, train, payload="float32"):
         elif m["kind"] == "received":
             print(f"round {m['round']}: {'mixed' if m['mixed'] else 'left out'}", flush=True)
         m = following or session.hear(session.patience)
+    session.number = 0
     if m["code"] == 2:
         sys.exit(m["why"])
 

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import pathlib
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -92,6 +93,7 @@ class Watched(client.Session):
                 self.first = {name: a.copy() for name, a in model.items()}
             if work["round"] == self.leaves:
                 self.say("leave")
+                self.number = 0
                 sys.exit()
             return None if self.spoil == "refuse" else train(model, work)
 
@@ -227,6 +229,43 @@ def with_a_deadline():
     check(joined.stdout.read().count("mixed") == 3, "the engine's own client was left out")
 
 
+def with_one_that_is_stopped():
+    """A process that is stopped in mid-training holds nobody up; one that trains for long is waited for. With the keys
+    of before."""
+    mine = {"key": str(folder / "keys/mine.key"), "server": str(folder / "keys/server.pub")}
+    process, address, run = serve("stopped", "fleet.peers=3", "train.rounds=1", "fleet.patience=1",
+                                  f"fleet.key={folder / 'keys/server.key'}", f"fleet.allow={folder / 'allowed'}")
+    hang = f"""import sys, time
+sys.path.insert(0, {str(source / "scripts")!r})
+import client
+def train(model, work):
+    time.sleep(1)
+    print("training", flush=True)
+    time.sleep(600)
+client.take_part(client.Session({address!r}, "stopped", **{mine!r}), 10, train)
+"""
+    stopped = subprocess.Popen([sys.executable, "-c", hang], stdout=subprocess.PIPE, text=True)
+    running.append(stopped)
+
+    class Long(Watched):
+        def fetch(self, work):
+            time.sleep(4)  # as if it trained: says nothing and reads nothing
+            return super().fetch(work)
+
+    peers = [Watched(address, "quick", draw(100), **mine), Long(address, "long", draw(100), **mine)]
+    check(stopped.stdout.readline() == "training\n", "the one that shall be stopped does not train")
+    stopped.send_signal(signal.SIGSTOP)
+    try:
+        check(process.wait(30) == 0, "a run with one that is stopped failed")
+    except subprocess.TimeoutExpired:
+        check(False, "one that is stopped holds up the round")
+    finally:
+        stopped.kill()
+    (row,) = rounds_of(run)
+    check(row["clients"] == 2 and row["left_out"] == {"lost": 1}, f"not those two were in: {row}")
+    check(all(peer.mixed == {1: True} for peer in peers), "one that trains for long was left out")
+
+
 def with_torch():
     if not importlib.util.find_spec("torch"):
         return
@@ -258,5 +297,6 @@ fleet: {{clients: real}}
 everyone_at_once()
 with_keys()
 with_a_deadline()
+with_one_that_is_stopped()
 with_torch()
 print("clients in Python and C were mixed as they should be, and nothing else was")

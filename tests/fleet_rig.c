@@ -9,6 +9,8 @@
 #include "fleet/serve.h"
 #include "suite.h"
 
+enum { ROUNDS_SECONDS = 120 }; /* that all rounds may take, once a test has done its part */
+
 static void address_of(fl_fleet_rig_link link, char *out, size_t size) {
   static int count;
   count++;
@@ -16,6 +18,27 @@ static void address_of(fl_fleet_rig_link link, char *out, size_t size) {
   if (link == FL_FLEET_RIG_IPC)
     snprintf(out, size, "fleet.listen=ipc://%s/rig-%d", fl_test_folder(), count);
   if (link == FL_FLEET_RIG_TCP) snprintf(out, size, "fleet.listen=tcp://127.0.0.1:0");
+}
+
+/* What a run leaves when it trains by itself, trained once for the tests that follow one another.
+ * The caller frees. */
+static float *expect(const fedlane_run *run, const char *text, int n, const char *const *override) {
+  enum { NAME = 64 };
+  static char trained[NAME];
+  static float *w;
+  char name[NAME];
+  int64_t P = 0;
+  snprintf(name, NAME, "%s %s %lld", run->config->digest, run->config->general.device,
+           (long long)run->config->train.rounds);
+  if (strcmp(name, trained) != 0) {
+    free(w);
+    w = fl_fixture_train(text, n, override, &P, NULL);
+    CU_ASSERT_EQUAL_FATAL(P, run->server.P);
+    snprintf(trained, NAME, "%s", name);
+  }
+  float *copy = malloc((size_t)(4 * run->server.P));
+  CU_ASSERT_FATAL(w && copy);
+  return memcpy(copy, w, (size_t)(4 * run->server.P));
 }
 
 void fl_fleet_rig_open(fl_fleet_rig *r, const char *text, fl_fleet_rig_link link, int n,
@@ -27,11 +50,11 @@ void fl_fleet_rig_open(fl_fleet_rig *r, const char *text, fl_fleet_rig_link link
   CU_ASSERT_FATAL(n <= MOST);
   for (int i = 0; i < n; i++) all[1 + i] = override[i];
   address_of(link, listen, sizeof listen);
-  r->expected = fl_fixture_train(text, n, override, &r->P, NULL);
-  CU_ASSERT_PTR_NOT_NULL_FATAL(r->expected);
   fl_status status = fl_fixture_open(text, 1 + n, all, FL_OPEN_SERVE, &r->run);
   if (status != FEDLANE_OK) printf("no coordinator: %s\n", fedlane_error());
   CU_ASSERT_EQUAL_FATAL(status, FEDLANE_OK);
+  r->P = r->run->server.P;
+  r->expected = expect(r->run, text, n, override);
   snprintf(r->address, sizeof r->address, "%s", fl_serving_address(r->run->fleet));
   r->people = fl_run_people(r->run);
 }
@@ -102,8 +125,20 @@ fl_status fl_fleet_rig_join(fl_fleet_rig_worker *w) {
   return w->status;
 }
 
-void fl_fleet_rig_close(fl_fleet_rig *r) {
+/* Rounds that do not end are stopped, with the workers that would look for the coordinator. */
+static void wait_for_rounds(fl_fleet_rig *r) {
+  struct timespec until;
+  clock_gettime(CLOCK_REALTIME, &until);
+  until.tv_sec += ROUNDS_SECONDS;
+  if (pthread_timedjoin_np(r->thread, NULL, &until) == 0) return;
+  CU_FAIL("the rounds do not end");
+  fedlane_stop(r->run);
+  for (int i = 0; i < r->n_worker; i++) r->worker[i].stop = 1;
   pthread_join(r->thread, NULL);
+}
+
+void fl_fleet_rig_close(fl_fleet_rig *r) {
+  wait_for_rounds(r);
   CU_ASSERT_EQUAL(r->status, FEDLANE_DONE);
   CU_ASSERT_EQUAL(r->run->server.P, r->P);
   CU_ASSERT(memcmp(r->run->server.w, r->expected, (size_t)(4 * r->P)) == 0);
@@ -145,18 +180,21 @@ void fl_hand_say(fl_hand *h, const fl_message *m, const void *body, size_t n) {
   free(head);
 }
 
-bool fl_hand_hear(fl_hand *h, fl_message_kind kind, double seconds) {
-  double until = fl_fleet_rig_now() + seconds;
-  for (bool any = true; fl_fleet_rig_now() < until;) {
-    fl_letter_close(&h->letter);
-    CU_ASSERT_EQUAL_FATAL(fl_port_receive(h->port, until - fl_fleet_rig_now(), &h->letter, &any),
-                          FEDLANE_OK);
-    if (!any) continue;
+/* The next message; false: it did not come in time. */
+static bool hear_any(fl_hand *h, double seconds) {
+  bool any = false;
+  fl_letter_close(&h->letter);
+  CU_ASSERT_EQUAL_FATAL(fl_port_receive(h->port, seconds, &h->letter, &any), FEDLANE_OK);
+  if (any)
     CU_ASSERT_EQUAL_FATAL(
         fl_wire_read(fl_blob_at(h->letter.head), fl_blob_size(h->letter.head), 'C', &h->message),
         FEDLANE_OK);
-    if (h->message.kind == kind) return true;
-  }
+  return any;
+}
+
+bool fl_hand_hear(fl_hand *h, fl_message_kind kind, double seconds) {
+  for (double until = fl_fleet_rig_now() + seconds; fl_fleet_rig_now() < until;)
+    if (hear_any(h, until - fl_fleet_rig_now()) && h->message.kind == kind) return true;
   return false;
 }
 
@@ -171,6 +209,7 @@ bool fl_hand_join(fl_hand *h, uint64_t wire) {
 }
 
 void fl_hand_ready(fl_hand *h, uint64_t people) {
+  h->people = people;
   fl_message m = {.kind = FL_MESSAGE_ready, .ready = {h->session, 1, people, 1}};
   fl_hand_say(h, &m, NULL, 0);
 }
@@ -193,26 +232,42 @@ void fl_hand_trained(fl_hand *h, const fl_work *w) {
   free(good);
 }
 
+/* Does what keeps a peer in the fleet: answers pings, and joins again when its session has ended;
+ * true: that was so. */
+static bool stay(fl_hand *h) {
+  fl_message pong = {.kind = FL_MESSAGE_pong, .pong = {h->session, h->message.ping.round}};
+  if (h->message.kind == FL_MESSAGE_ping) fl_hand_say(h, &pong, NULL, 0);
+  if (h->message.kind != FL_MESSAGE_bye || h->message.bye.session != h->session ||
+      h->message.bye.code != FL_BYE_REJOIN)
+    return false;
+  CU_ASSERT_FATAL(fl_hand_join(h, FL_WIRE));
+  fl_hand_ready(h, h->people);
+  return true;
+}
+
+bool fl_hand_work(fl_hand *h, double seconds) {
+  for (double until = fl_fleet_rig_now() + seconds; fl_fleet_rig_now() < until;) {
+    if (!hear_any(h, until - fl_fleet_rig_now())) continue;
+    if (h->message.kind == FL_MESSAGE_work) return true;
+    stay(h);
+  }
+  return false;
+}
+
 bool fl_hand_collect(fl_hand *h, fl_update *about, fl_work *last) {
   static uint32_t block[FL_UPLOAD_BLOCKS];
   size_t n = 0;
   uint64_t units = 0;
   for (double until = fl_fleet_rig_now() + 20; fl_fleet_rig_now() < until;) {
-    bool any;
-    fl_letter_close(&h->letter);
-    CU_ASSERT_EQUAL_FATAL(fl_port_receive(h->port, 0.1, &h->letter, &any), FEDLANE_OK);
-    if (!any) continue;
-    CU_ASSERT_EQUAL_FATAL(
-        fl_wire_read(fl_blob_at(h->letter.head), fl_blob_size(h->letter.head), 'C', &h->message),
-        FEDLANE_OK);
-    if (h->message.kind == FL_MESSAGE_work) {
+    if (!hear_any(h, 0.1)) continue;
+    if (stay(h)) {
+      n = 0;
+      units = 0;
+    } else if (h->message.kind == FL_MESSAGE_work) {
       *last = h->message.work;
       block[n++] = (uint32_t)last->block;
       units += last->count;
       fl_hand_trained(h, last);
-    } else if (h->message.kind == FL_MESSAGE_ping) {
-      fl_message pong = {.kind = FL_MESSAGE_pong, .pong = {h->session, h->message.ping.round}};
-      fl_hand_say(h, &pong, NULL, 0);
     } else if (h->message.kind == FL_MESSAGE_collect) {
       *about = (fl_update){.session = h->session,
                            .round = h->message.collect.round,

@@ -54,7 +54,8 @@ fl_fleet_rig_worker *fl_rig_work_at(fl_fleet_rig *rig, const char *address, cons
 fl_fleet_rig_worker *fl_rig_work_with(fl_fleet_rig *rig, const fl_security *security);
 /* Waits for the worker's end: its status. */
 fl_status fl_fleet_rig_join(fl_fleet_rig_worker *worker);
-/* Waits for the rounds and all workers, asserts that the weights are those expected, frees. */
+/* Waits for the rounds, which may take two minutes, and all workers, asserts that the weights are
+ * those expected, frees. */
 void fl_fleet_rig_close(fl_fleet_rig *rig);
 
 /* Seconds, of a clock that is never set. */
@@ -63,8 +64,8 @@ double fl_fleet_rig_now(void);
 /* A peer by hand. */
 typedef struct fl_hand {
   fl_port *port;
-  uint64_t session;
-  fl_letter letter; /* the last one, whose bytes `message` points into */
+  uint64_t session, people; /* as in ready */
+  fl_letter letter;         /* the last one, whose bytes `message` points into */
   fl_message message;
 } fl_hand;
 
@@ -76,12 +77,15 @@ void fl_hand_say(fl_hand *hand, const fl_message *message, const void *body, siz
 /* Waits for a message of this kind, answering nothing, passing others over; false: it did not come
  * in time. */
 bool fl_hand_hear(fl_hand *hand, fl_message_kind kind, double seconds);
+/* Waits for work as a peer does that is ready: answers pings, and joins again when its session has
+ * ended. */
+bool fl_hand_work(fl_hand *hand, double seconds);
 /* hello to welcome; false: refused. */
 bool fl_hand_join(fl_hand *hand, uint64_t wire);
 void fl_hand_ready(fl_hand *hand, uint64_t people);
 /* Reports `work`, with zeros. */
 void fl_hand_trained(fl_hand *hand, const fl_work *work);
-/* Takes whatever work it is given and reports it, and answers pings, until the sum is asked for;
+/* Waits likewise, takes whatever work it is given and reports it, until the sum is asked for;
  * the blocks, their round and upload, and a weight of 1 a unit are then in *about, whose lists are
  * static. Returns false when that does not come. */
 bool fl_hand_collect(fl_hand *hand, fl_update *about, fl_work *last);

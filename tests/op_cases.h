@@ -138,6 +138,7 @@ typedef struct fl_present {
   const fl_ops *ops;
   fl_dev *dev;
 } fl_present;
+enum { FL_PRESENT_MAX = 8 };
 const fl_present *fl_present_backends(int *n);
 /* Calls check with a rig without a case for each of them. */
 void fl_each_backend(void (*check)(fl_rig *rig));

@@ -228,8 +228,7 @@ void fl_rig_close(fl_rig *rig) {
   memset(rig, 0, sizeof *rig);
 }
 
-enum { PRESENT_MAX = 8 };
-static fl_present present[PRESENT_MAX];
+static fl_present present[FL_PRESENT_MAX];
 static int n_present;
 
 static void close_present(void) {
@@ -238,7 +237,7 @@ static void close_present(void) {
 
 const fl_present *fl_present_backends(int *n) {
   static bool asked;
-  for (int i = 0; !asked && i < fl_backends.n && n_present < PRESENT_MAX; i++) {
+  for (int i = 0; !asked && i < fl_backends.n && n_present < FL_PRESENT_MAX; i++) {
     const fl_ops *ops = (const fl_ops *)fl_backends.entry[i];
     const char *why = "";
     if (ops->count(&why) > 0) {

@@ -205,7 +205,7 @@ static void who_says_nothing_more_loses_its_work(void) {
   fl_fleet_rig r;
   fl_hand h;
   begin(&r, &h);
-  CU_ASSERT(fl_hand_hear(&h, FL_MESSAGE_work, 20));
+  CU_ASSERT(fl_hand_work(&h, 20));
   CU_ASSERT(fl_hand_hear(&h, FL_MESSAGE_cancel, 20));
   end(&r, &h, FL_CAUSE_slow);
 }
@@ -214,7 +214,7 @@ static void who_goes_without_a_word_too(void) {
   fl_fleet_rig r;
   fl_hand h;
   begin(&r, &h);
-  CU_ASSERT(fl_hand_hear(&h, FL_MESSAGE_work, 20));
+  CU_ASSERT(fl_hand_work(&h, 20));
   end(&r, &h, FL_CAUSE_lost);
 }
 
@@ -223,7 +223,7 @@ static void who_leaves_or_refuses_is_not_missed(void) {
     fl_fleet_rig r;
     fl_hand h;
     begin(&r, &h);
-    CU_ASSERT(fl_hand_hear(&h, FL_MESSAGE_work, 20));
+    CU_ASSERT(fl_hand_work(&h, 20));
     fl_work w = h.message.work;
     fl_message leave = {.kind = FL_MESSAGE_leave, .leave = {h.session}};
     fl_message refuse = {.kind = FL_MESSAGE_refuse,
@@ -239,8 +239,7 @@ static void who_leaves_or_refuses_is_not_missed(void) {
 /* Units of the work that comes to a peer before it is silent for a while. */
 static uint64_t units_of(fl_hand *h) {
   uint64_t units = 0;
-  for (double wait = 20; fl_hand_hear(h, FL_MESSAGE_work, wait); wait = 0.3)
-    units += h->message.work.count;
+  for (double wait = 20; fl_hand_work(h, wait); wait = 0.3) units += h->message.work.count;
   return units;
 }
 
@@ -282,7 +281,7 @@ static void pings_come_ever_less_often(void) {
     CU_ASSERT_FATAL(fl_hand_join(&h[i], FL_WIRE));
     fl_hand_ready(&h[i], r.people);
   }
-  for (int i = 0; i < 2; i++) CU_ASSERT(fl_hand_hear(&h[i], FL_MESSAGE_work, 20));
+  for (int i = 0; i < 2; i++) CU_ASSERT(fl_hand_work(&h[i], 20));
   for (double until = fl_fleet_rig_now() + 6, left = 6; left > 0; left = until - fl_fleet_rig_now())
     pings += fl_hand_hear(&h[0], FL_MESSAGE_ping, left);
   CU_ASSERT(pings > 1 && pings <= 14); /* one in each quarter of the patience would be 24 */
@@ -295,11 +294,30 @@ static void pings_come_ever_less_often(void) {
   for (int i = 0; i < 2; i++) fl_hand_close(&h[i]);
 }
 
+/* Who had no work and said nothing need not find out by itself. */
+static void who_lost_its_session_by_silence_is_told(void) {
+  fl_fleet_rig r;
+  fl_hand h;
+  fl_fleet_rig_open(&r, text, FL_FLEET_RIG_TCP, 0, NULL);
+  fl_fleet_rig_start(&r);
+  fl_hand_open(&h, r.address, NULL);
+  CU_ASSERT_FATAL(fl_hand_join(&h, FL_WIRE));
+  fl_hand_ready(&h, r.people);
+  CU_ASSERT(fl_hand_hear(&h, FL_MESSAGE_bye, 20));
+  CU_ASSERT_EQUAL(h.message.bye.session, h.session);
+  CU_ASSERT_EQUAL(h.message.bye.code, FL_BYE_REJOIN);
+  CU_ASSERT(fl_hand_join(&h, FL_WIRE));
+  fl_hand_ready(&h, r.people);
+  fl_fleet_rig_work(&r, NULL, NULL);
+  CU_ASSERT(fl_hand_work(&h, 20));
+  end(&r, &h, FL_CAUSE_lost);
+}
+
 static void a_second_hello_begins_anew(void) {
   fl_fleet_rig r;
   fl_hand h;
   begin(&r, &h);
-  CU_ASSERT(fl_hand_hear(&h, FL_MESSAGE_work, 20));
+  CU_ASSERT(fl_hand_work(&h, 20));
   fl_work old = h.message.work;
   uint64_t session = h.session;
   bool joined = false;
@@ -323,7 +341,7 @@ static void reports_of_the_wrong_length_are_refused(void) {
   fl_fleet_rig r;
   fl_hand h;
   begin(&r, &h);
-  CU_ASSERT(fl_hand_hear(&h, FL_MESSAGE_work, 20));
+  CU_ASSERT(fl_hand_work(&h, 20));
   fl_work w = h.message.work;
   w.count++;
   fl_hand_trained(&h, &w);
@@ -337,6 +355,7 @@ static void many_hellos_are_one_peer(void) {
   fl_hand h;
   int welcomes = 0;
   begin(&r, &h);
+  CU_ASSERT(fl_hand_work(&h, 20));
   fl_hand flood;
   fl_hand_open(&flood, r.address, NULL);
   for (int i = 0; i < HELLOS; i++) {
@@ -376,6 +395,7 @@ static void noise_is_counted(void) {
   fl_fleet_rig r;
   fl_hand h;
   begin(&r, &h);
+  CU_ASSERT(fl_hand_work(&h, 20));
   for (int i = 0; i < 5; i++)
     CU_ASSERT_EQUAL(fl_port_send(h.port, NULL, false, 5, "noise", 5, NULL), FL_SENT);
   end(&r, &h, FL_CAUSE_corrupt);
@@ -385,6 +405,7 @@ static void other_versions_and_other_data_are_refused(void) {
   fl_fleet_rig r;
   fl_hand h, other;
   begin(&r, &h);
+  CU_ASSERT(fl_hand_work(&h, 20));
   fl_hand_open(&other, r.address, NULL);
   CU_ASSERT_FALSE(fl_hand_join(&other, FL_WIRE + 1));
   CU_ASSERT_EQUAL(other.message.bye.code, FL_BYE_REFUSED);
@@ -424,7 +445,7 @@ static void sessions_belong_to_their_keys(void) {
   CU_ASSERT_FATAL(fl_hand_join(&h, FL_WIRE));
   fl_hand_ready(&h, r.people);
   fl_rig_work_with(&r, &(fl_security){.own = path[3], .server = path[0]});
-  CU_ASSERT(fl_hand_hear(&h, FL_MESSAGE_work, 20));
+  CU_ASSERT(fl_hand_work(&h, 20));
   fl_hand_open(&thief, r.address, &two);
   thief.session = h.session;
   fl_work stolen = h.message.work;
@@ -447,6 +468,7 @@ static const fl_test tests[] = {
     {"who leaves or refuses is not missed", who_leaves_or_refuses_is_not_missed},
     {"the last units wait for an idle peer", the_last_units_wait_for_an_idle_peer},
     {"pings come ever less often", pings_come_ever_less_often},
+    {"who lost its session by silence is told", who_lost_its_session_by_silence_is_told},
     {"a second hello begins anew", a_second_hello_begins_anew},
     {"reports of the wrong length are refused", reports_of_the_wrong_length_are_refused},
     {"many hellos are one peer", many_hellos_are_one_peer},

@@ -13,16 +13,19 @@
 #ifdef FL_CUDA_ON_HOST
 #include "settings.h"
 
-#define TEXT(rounds)                                                                      \
+#define TEXT(width, cohort)                                                               \
   "seed: 11\ndevice: cuda-on-host\nprecision: fp32\n"                                     \
   "data: {format: synthetic, examples: 90, test: 10, channels: 1, height: 4, width: 4,\n" \
   "       classes: 5, partition: {kind: dirichlet, clients: 12, alpha: 0.4}}\n"           \
-  "model: {layers: [flatten, {dense: 12}, relu, {dense: 0}]}\n"                           \
-  "train: {resident: false, rounds: " #rounds                                             \
-  ", cohort: 7, batch: 8, lr: 0.1}\n"                                                     \
+  "model: {layers: [flatten, {dense: " #width                                             \
+  "}, relu, {dense: 0}]}\n"                                                               \
+  "train: {resident: false, rounds: 3, cohort: " #cohort                                  \
+  ", batch: 8, lr: 0.1}\n"                                                                \
   "eval: {every: 0}\nfleet: {patience: 4}\n"
 
-static const char *const text = TEXT(3);
+static const char *const text = TEXT(12, 7);
+/* Vectors much larger than what is said beside them, and few clients to train. */
+static const char *const wide = TEXT(400, 2);
 static const char *const gpu[] = {"device=cuda-on-host:0", "device=cuda-on-host:1",
                                   "device=cuda-on-host:2", "device=cuda-on-host:3"};
 
@@ -41,12 +44,17 @@ static void machines(void) {
   faults = 0;
 }
 
-static void begin(fl_fleet_rig *r, int workers, const char *a, const char *b) {
+static void begin_with(fl_fleet_rig *r, const char *run, int workers, const char *a,
+                       const char *b) {
   char peers[32];
   const char *all[] = {peers, a, b};
   snprintf(peers, sizeof peers, "fleet.peers=%d", workers);
   machines();
-  fl_fleet_rig_open(r, text, FL_FLEET_RIG_TCP, 1 + (a != NULL) + (b != NULL), all);
+  fl_fleet_rig_open(r, run, FL_FLEET_RIG_TCP, 1 + (a != NULL) + (b != NULL), all);
+}
+
+static void begin(fl_fleet_rig *r, int workers, const char *a, const char *b) {
+  begin_with(r, text, workers, a, b);
 }
 
 static void end(fl_fleet_rig *r) {
@@ -85,12 +93,10 @@ static void bits_are_those_of_the_run(void) {
 
 /* Bytes of frames without ties and with them: neither a model nor a sum is in them then. */
 static void only_control_goes_by_zeromq(void) {
-  static const char *const wide[] = {"model.layers=[flatten, {dense: 400}, relu, {dense: 0}]",
-                                     "fleet.sums=zeromq"};
   int64_t up[2], down[2];
   for (int tied = 0; tied < 2; tied++) {
     fl_fleet_rig r;
-    begin(&r, 1, wide[0], tied ? NULL : wide[1]);
+    begin_with(&r, wide, 1, tied ? NULL : "fleet.sums=zeromq", NULL);
     fl_fleet_rig_start(&r);
     fl_fleet_rig_work(&r, gpu[1], NULL);
     end(&r);
@@ -215,7 +221,7 @@ static void who_hangs_in_the_midst(void) {
 static void the_next_round_tries_again(void) {
   for (int k = 3; k <= 4; k++) {
     fl_fleet_rig r;
-    begin(&r, 1, "model.layers=[flatten, {dense: 400}, relu, {dense: 0}]", "train.rounds=4");
+    begin_with(&r, wide, 1, "train.rounds=4", NULL);
     fl_host_set()->hung_after = k;
     fl_fleet_rig_start(&r);
     fl_fleet_rig_work(&r, gpu[1], NULL);

@@ -153,7 +153,7 @@ static void test_any_width(void) {
     snprintf(text, sizeof text, "%sdevice: cpu\n%s", plain, filters[i]);
     for (int w = 2; w <= 3; w++) {
       const char *one[] = {"train.implicit=always", "width=1"};
-      char width[16];
+      char width[24];
       snprintf(width, sizeof width, "width=%d", w);
       const char *many[] = {"train.implicit=always", width};
       int64_t p, q;

@@ -61,26 +61,35 @@ static void each(void (*check)(const fl_op_case *k, fl_present present)) {
   }
 }
 
-static void compare_with_oracle(const fl_op_case *k, fl_present present, double tolerance) {
+/* Compares n backends, each with its tolerance, with the oracle, which is asked once. */
+static void compare_with_oracle(const fl_op_case *k, int n, const fl_present *present,
+                                const double *tolerance) {
   fl_dev_options options = {0, FL_MATH_FP32};
   fl_present oracle = {&fl_ref_ops, NULL};
   CU_ASSERT_EQUAL_FATAL(fl_ref_ops.open(&options, &oracle.dev), FEDLANE_OK);
-  fl_rig want = rig_of(k, oracle), got = rig_of(k, present);
+  fl_rig want = rig_of(k, oracle);
   run(&want);
-  run(&got);
-  compare("oracle", &got, &want, tolerance);
+  for (int i = 0; i < n; i++) {
+    fl_rig got = rig_of(k, present[i]);
+    run(&got);
+    compare("oracle", &got, &want, tolerance[i]);
+    fl_rig_close(&got);
+  }
   fl_rig_close(&want);
-  fl_rig_close(&got);
   fl_ref_ops.close(&oracle.dev);
 }
 
 static void test_oracle(void) {
-  int n;
+  int n, others = 0;
   const fl_present *present = fl_present_backends(&n);
+  fl_present other[FL_PRESENT_MAX];
   for (int i = 0; i < n; i++)
-    for (int k = 0; k < fl_op_case_count; k++)
-      if (present[i].ops != &fl_ref_ops)
-        compare_with_oracle(&fl_op_case_list[k], present[i], fl_op_case_list[k].tolerance);
+    if (present[i].ops != &fl_ref_ops) other[others++] = present[i];
+  for (int k = 0; k < fl_op_case_count; k++) {
+    double tolerance[FL_PRESENT_MAX];
+    for (int i = 0; i < others; i++) tolerance[i] = fl_op_case_list[k].tolerance;
+    compare_with_oracle(&fl_op_case_list[k], others, other, tolerance);
+  }
 }
 
 static double score_at(fl_rig rig, fl_input input, int64_t at, float nudge) {
@@ -183,32 +192,40 @@ static void check_again(const fl_op_case *k, fl_present present) {
 
 static void test_second_call_same_bits(void) { each(check_again); }
 
+/* A case on a device that rounds, in each of these precisions. */
+static void check_lower(const fl_op_case *k, int n, const fl_present *rounded,
+                        const double *tolerance) {
+  double allowed[FL_PRESENT_MAX];
+  bool recurs = k->run == fl_run_lstm || k->run == fl_run_gru;
+  if (k->run != fl_run_dense && k->run != fl_run_conv && !recurs) return;
+  for (int i = 0; i < n; i++) allowed[i] = (recurs ? 4 : 1) * tolerance[i];
+  compare_with_oracle(k, n, rounded, allowed);
+  for (int i = 0; i < n && k->C == FL_CASE_LANES; i++) {
+    check_batching(k, rounded[i]);
+    check_sharing(k, rounded[i]);
+  }
+}
+
 /* What multiplies matrices does so in the precision that was asked for, where a backend has more
  * than one: inputs are rounded to 11, 8 or 22 bits, sums are not. Steps that follow one another
  * round again. */
 static void test_lower_precisions(void) {
-  static const struct {
-    int precision;
-    double tolerance;
-  } lower[] = {{FL_MATH_TF32, 2e-3}, {FL_MATH_BF16, 1.5e-2}, {FL_MATH_TF32X3, 2e-6}};
+  static const int lower[] = {FL_MATH_TF32, FL_MATH_BF16, FL_MATH_TF32X3};
+  static const double tolerance[] = {2e-3, 1.5e-2, 2e-6};
   int n;
   const fl_present *present = fl_present_backends(&n);
-  for (int i = 0; i < n; i++)
-    for (int p = 0; !present[i].ops->host && p < FL_COUNT(lower); p++) {
-      fl_dev_options options = {0, lower[p].precision};
-      fl_present rounded = {present[i].ops, NULL};
-      CU_ASSERT_EQUAL_FATAL(rounded.ops->open(&options, &rounded.dev), FEDLANE_OK);
-      for (int k = 0; k < fl_op_case_count; k++) {
-        const fl_op_case *c = &fl_op_case_list[k];
-        bool recurs = c->run == fl_run_lstm || c->run == fl_run_gru;
-        if (c->run != fl_run_dense && c->run != fl_run_conv && !recurs) continue;
-        compare_with_oracle(c, rounded, (recurs ? 4 : 1) * lower[p].tolerance);
-        if (c->C != FL_CASE_LANES) continue;
-        check_batching(c, rounded);
-        check_sharing(c, rounded);
-      }
-      rounded.ops->close(&rounded.dev);
+  for (int i = 0; i < n; i++) {
+    fl_present rounded[FL_COUNT(lower)];
+    if (present[i].ops->host) continue;
+    for (int p = 0; p < FL_COUNT(lower); p++) {
+      fl_dev_options options = {0, lower[p]};
+      rounded[p] = (fl_present){present[i].ops, NULL};
+      CU_ASSERT_EQUAL_FATAL(rounded[p].ops->open(&options, &rounded[p].dev), FEDLANE_OK);
     }
+    for (int k = 0; k < fl_op_case_count; k++)
+      check_lower(&fl_op_case_list[k], FL_COUNT(lower), rounded, tolerance);
+    for (int p = 0; p < FL_COUNT(lower); p++) rounded[p].ops->close(&rounded[p].dev);
+  }
   CU_ASSERT(n >= 2);
 }
 
@@ -226,7 +243,7 @@ static void check_block(const fl_op_case *k, fl_present present) {
     fl_rig_close(&apart);
   }
   fl_rig_close(&together);
-  if (k->spread == FL_EXACT) compare_with_oracle(k, present, 0);
+  if (k->spread == FL_EXACT) compare_with_oracle(k, 1, &present, &(double){0});
 }
 
 static void test_blocks(void) {

@@ -109,7 +109,7 @@ static void rows_of_damaged_gzip(void) {
   enum { ROWS = 20000 };
   const char *folder = fl_test_folder();
   char *text = malloc(ROWS * 8 + 1), path[512];
-  for (int i = 0; i < ROWS; i++) snprintf(text + 8 * i, 9, "%07d\n", i * 7919 % 10000000);
+  for (int i = 0; i < ROWS; i++) sprintf(text + 8 * i, "%07u\n", i * 7919u % 10000000);
   write_file(folder, "all.csv.gz", text, ROWS * 8);
   snprintf(path, sizeof path, "%s/all.csv.gz", folder);
   FILE *file = fopen(path, "rb");

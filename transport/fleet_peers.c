@@ -235,6 +235,7 @@ void fl_peers_tick(fl_fleet *f) {
     if (!reach(f, peer, now)) {
       fl_peer_drop(f, peer, FL_CAUSE_lost);
     } else if (silent(f, peer)) {
+      fl_fleet_bye(f, &peer->route, peer->session, FL_BYE_REJOIN, "nothing was heard for too long");
       fl_peer_drop(f, peer, peer->ready ? FL_CAUSE_lost : FL_CAUSE_none);
     } else if (peer->pile.upload && now - peer->moved > f->patience) {
       fl_fleet_bye(f, &peer->route, peer->session, FL_BYE_REJOIN, "the upload stopped half-way");
