@@ -14,7 +14,9 @@ static int widest(const fedlane_run *run) {
   return call > 0 && call < share ? call : share;
 }
 
-/* Pieces of the client with most, whose rows in all epochs an int must be able to count. */
+/* Pieces of the client with most, whose rows in all epochs an int must be able to count, rounded up
+ * as they may be. */
+enum { ROWS_MOST = 1 << 30 };
 static fl_status count_pieces(fedlane_run *run) {
   fl_schedule epoch = run->schedule;
   int32_t most = 0;
@@ -22,12 +24,12 @@ static fl_status count_pieces(fedlane_run *run) {
   for (int32_t i = 0; i < run->people.n; i++)
     if (run->people.n_train[i] > most) most = run->people.n_train[i];
   int64_t rows = (int64_t)fl_schedule_pieces(&epoch, most) * epoch.batch;
-  if (rows > INT32_MAX / run->schedule.epochs)
+  if (rows > ROWS_MOST / run->schedule.epochs)
     return fl_fail(
         FEDLANE_USAGE,
         "a client of %d examples needs %lld rows in batches of %d, and in %d epochs more "
         "than %d, the most there can be; train.epochs or train.batch must be smaller",
-        most, (long long)rows, epoch.batch, run->schedule.epochs, INT32_MAX);
+        most, (long long)rows, epoch.batch, run->schedule.epochs, ROWS_MOST);
   run->plan.pieces = fl_schedule_pieces(&run->schedule, most);
   return FEDLANE_OK;
 }
