@@ -90,11 +90,19 @@ static fl_status vector_of(const fl_st_file *file, const char *path, const char 
   return FEDLANE_OK;
 }
 
+static bool read_round(const char *text, int *out) {
+  char *end;
+  long round = strtol(text, &end, 10);
+  *out = (int)round;
+  return *text && !*end && round >= 0 && round <= INT32_MAX;
+}
+
 static fl_status read_state(fedlane_run *run, const fl_st_file *file, const paths *p) {
   fl_server *s = &run->server;
   const char *digest = fl_st_metadata(file, "digest"), *round = fl_st_metadata(file, "round");
   const void *data = NULL;
-  if (!digest || !round)
+  int last = 0;
+  if (!digest || !round || !read_round(round, &last))
     return fl_fail(FEDLANE_DATA, "%s is not a checkpoint of fedlane", p->state);
   if (strcmp(digest, run->config->digest) != 0)
     return fl_fail(FEDLANE_USAGE,
@@ -109,7 +117,7 @@ static fl_status read_state(fedlane_run *run, const fl_st_file *file, const path
     FL_TRY(vector_of(file, p->state, "clients", FL_U8, run->store.n, &data));
     FL_TRY(fl_store_load(&run->store, p->clients, data));
   }
-  run->round = run->last_checkpoint = atoi(round);
+  run->round = run->last_checkpoint = last;
   return FEDLANE_OK;
 }
 

@@ -4,7 +4,7 @@
 #include "run.h"
 
 int32_t fl_schedule_pieces(const fl_schedule *s, int32_t n_example) {
-  return s->epochs * ((n_example + s->batch - 1) / s->batch);
+  return s->epochs * (n_example / s->batch + (n_example % s->batch > 0));
 }
 
 int32_t fl_schedule_steps(const fl_schedule *s, int32_t n_example) {

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "arena.h"
+#include "param.h"
 
 #define CONSTANT 1e-7 /* a deviation below this share of the mean is rounding, not signal */
 
@@ -84,6 +85,7 @@ fl_status fl_dataset_note(fl_dataset *d, const char *format, ...) {
   if (lines == NOTES_MOST) snprintf(note, sizeof note, "and more of which nothing is said here");
   for (char *c = note; *c; c++)
     if (*c == '\n') *c = ' ';
+  fl_text_mend(note); /* names of files are any bytes, and a cut may part a character */
   char *grown = realloc(d->notice, used + strlen(note) + 2);
   if (!grown) return fl_fail(FEDLANE_MEMORY, "no memory for notices of the data");
   d->notice = grown;

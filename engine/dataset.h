@@ -33,7 +33,8 @@ typedef struct fl_dataset {
  * MEMORY. */
 fl_status fl_dataset_alloc(fl_dataset *d);
 void fl_dataset_close(fl_dataset *d); /* frees the members and zeroes *d; accepts a zeroed one */
-/* Adds a line to the notice (printf form); after twenty, one says that there were more.
+/* Adds a line to the notice (printf form), valid UTF-8 whatever it is made of, of 1023 bytes at
+ * most; after twenty, one says that there were more.
  * Errors: MEMORY. */
 fl_status fl_dataset_note(fl_dataset *d, const char *format, ...) FL_PRINTF(2, 3);
 

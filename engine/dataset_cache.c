@@ -13,6 +13,7 @@
 
 #include "dataset.h"
 #include "files.h"
+#include "formats/table.h"
 #include "param.h"
 #include "safetensors.h"
 
@@ -66,21 +67,39 @@ static int visit(const char *path, const struct stat *info, int type, struct FTW
   return 0;
 }
 
+/* Blends in all files at a path. */
+static uint64_t sum_files(uint64_t h, const char *path) {
+  walked = 0;
+  walk_from = strlen(path);
+  if (*path) nftw(path, visit, 32, 0);
+  return blend(sum_text(h, path), walked);
+}
+
+/* A file that a parameter names: as it is, and beside the others. */
+static uint64_t sum_source(uint64_t h, const fl_param *param, const void *args, const char *path) {
+  const char *name = *(const char *const *)(const void *)((const char *)args + param->offset);
+  char *beside = NULL;
+  if (!*name) return h;
+  h = sum_files(h, name);
+  if (fl_file_beside(path, name, &beside) == FEDLANE_OK) h = sum_files(h, beside);
+  free(beside);
+  return h;
+}
+
 static uint64_t key_of(const fl_load *how, const fl_format *format, const void *args) {
   uint64_t h = sum_text(LAYOUT, FEDLANE_VERSION);
   char value[4200];
+  walk_for = format->record.name;
   h = sum_text(h, format->record.name);
   for (int i = 0; i < format->record.n_param; i++) {
     h = sum_text(h, format->record.param[i].name);
     h = sum_text(h, fl_param_print(&format->record.param[i], args, sizeof value, value));
+    if (format->record.param[i].flags & FL_SOURCE)
+      h = sum_source(h, &format->record.param[i], args, how->path);
   }
   h = blend(h, format->seedless ? 0 : 1 + (uint64_t)how->seed);
   h = blend(h, how->skip_bad);
-  walked = 0;
-  walk_from = strlen(how->path);
-  walk_for = format->record.name;
-  if (*how->path) nftw(how->path, visit, 32, 0);
-  return blend(sum_text(h, how->path), walked);
+  return sum_files(h, how->path);
 }
 
 /* Everything that is not in a tensor, as text. */

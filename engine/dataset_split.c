@@ -107,12 +107,15 @@ static fl_status remake(fl_dataset *d, const uint8_t *mark) {
   made.x = made.map = NULL;
   made.label = made.counted = made.client = NULL;
   made.target = made.unit = made.shift = made.scale = NULL;
+  made.notice = NULL;
   FL_GO(fl_dataset_alloc(&made));
   for (int64_t e = 0; e < d->n_train; e++)
     if (mark[e] != OUT) copy_example(d, e, &made, at[mark[e]]++);
   if (d->client) FL_GO(number_clients(d, mark, &made));
   made.unit = d->unit;
+  made.notice = d->notice;
   d->unit = NULL;
+  d->notice = NULL;
   fl_dataset_close(d);
   *d = made;
   return FEDLANE_OK;

@@ -38,11 +38,12 @@ fl_status fl_mix_begin(fl_mix *mix, int64_t most_weight) {
   return FEDLANE_OK;
 }
 
-/* Index of the level whose grid holds magnitudes up to peak > 0. */
+/* Index of the level whose grid holds magnitudes up to peak > 0. A factor can take them below the
+ * smallest float, and so below the lowest grid, which holds them too. */
 static int level_of(double peak) {
   int exponent; /* peak < 2^exponent */
   (void)frexp(peak, &exponent);
-  return (int)ceil(exponent / bits_a_level) - FL_MIX_LOWEST;
+  return (int)fmax(0, ceil(exponent / bits_a_level) - FL_MIX_LOWEST);
 }
 
 /* The exponent of one unit of a level. */

@@ -31,6 +31,8 @@ const char *fl_param_word(const fl_param *param, int i, size_t *length);
 const fl_param *fl_record_param(const fl_record *record, const char *name);
 /* Whether text is valid UTF-8, as YAML needs it. */
 bool fl_text_valid(const char *text);
+/* Makes text valid UTF-8: a question mark for each byte that belongs to no character. */
+void fl_text_mend(char *text);
 /* text in double quotes, with everything escaped that YAML or the reader would take for more than a
  * letter; a dollar sign is doubled. */
 void fl_text_write(const char *text, FILE *out);

@@ -27,6 +27,15 @@ bool fl_text_valid(const char *text) {
   return true;
 }
 
+void fl_text_mend(char *text) {
+  uint32_t point;
+  for (int length; *text; text += length)
+    if ((length = decode(text, &point)) == 0) {
+      *text = '?';
+      length = 1;
+    }
+}
+
 /* Control characters and those that YAML takes for line breaks or does not allow as they are. */
 static bool needs_escape(uint32_t point) {
   return point < 0x20 || (point >= 0x7F && point < 0xA0) || point == 0x2028 || point == 0x2029 ||

@@ -14,11 +14,24 @@ static int widest(const fedlane_run *run) {
   return call > 0 && call < share ? call : share;
 }
 
-static int most_pieces(const fedlane_run *run) {
+/* Pieces of the client with most, whose rows in all epochs an int must be able to count, rounded up
+ * as they may be. */
+enum { ROWS_MOST = 1 << 30 };
+static fl_status count_pieces(fedlane_run *run) {
+  fl_schedule epoch = run->schedule;
   int32_t most = 0;
+  epoch.epochs = 1;
   for (int32_t i = 0; i < run->people.n; i++)
     if (run->people.n_train[i] > most) most = run->people.n_train[i];
-  return fl_schedule_pieces(&run->schedule, most);
+  int64_t rows = (int64_t)fl_schedule_pieces(&epoch, most) * epoch.batch;
+  if (rows > ROWS_MOST / run->schedule.epochs)
+    return fl_fail(
+        FEDLANE_USAGE,
+        "a client of %d examples needs %lld rows in batches of %d, and in %d epochs more "
+        "than %d, the most there can be; train.epochs or train.batch must be smaller",
+        most, (long long)rows, epoch.batch, run->schedule.epochs, ROWS_MOST);
+  run->plan.pieces = fl_schedule_pieces(&run->schedule, most);
+  return FEDLANE_OK;
 }
 
 /* Whether all local epochs are one launch; if not, why not is kept for the page. */
@@ -55,7 +68,7 @@ static fl_status find_room(const fl_devices *d, int64_t *room) {
 
 fl_status fl_plan_make(fedlane_run *run) {
   fl_plan *plan = &run->plan;
-  plan->pieces = most_pieces(run);
+  FL_TRY(count_pieces(run));
   FL_TRY(choose_resident(run));
   FL_TRY(choose_implicit(run));
   const fl_model_info *model = fl_model_about(run->model);

@@ -54,6 +54,17 @@ static fl_status check_logistic(const fl_dataset *d) {
   return FEDLANE_OK;
 }
 
+/* Only images can be moved and mirrored. */
+static fl_status check_augment(const fl_data_args *how, const fl_dataset *d) {
+  bool images = d->tokens == 0 && d->image.steps == 0 && d->image.height * d->image.width > 1;
+  if (images || (how->crop == 0 && !how->flip)) return FEDLANE_OK;
+  return fl_fail(FEDLANE_USAGE, "data.%s is for images, but an example of the data set is %s",
+                 how->crop > 0 ? "crop" : "flip",
+                 d->tokens > 0        ? "a sequence of tokens"
+                 : d->image.steps > 0 ? "a sequence of values"
+                                      : "a list of features");
+}
+
 /* What the parts of a configuration ask of one another. */
 static fl_status check_together(const fedlane_run *run) {
   const fl_config *c = run->config;
@@ -73,6 +84,7 @@ static fl_status check_together(const fedlane_run *run) {
     return fl_fail(FEDLANE_USAGE, "train.loss is %s, but the data set holds %s",
                    c->train.loss == FL_LOSS_NAME_XENT ? "xent" : "for regression",
                    classify ? "class labels" : "regression targets");
+  FL_TRY(check_augment(&c->data, &run->data));
   return c->train.loss == FL_LOSS_NAME_LOGISTIC ? check_logistic(&run->data) : FEDLANE_OK;
 }
 
@@ -181,6 +193,8 @@ done:
 
 static fl_status make_folder(const fedlane_run *run, bool resume) {
   const char *output = run->config->general.output;
+  if (!*output && resume)
+    return fl_fail(FEDLANE_USAGE, "output is empty, so there is no run folder to resume from");
   if (!*output) return FEDLANE_OK;
   if (!resume) FL_TRY(keep_earlier(output));
   return fl_make_folder(output);

@@ -128,6 +128,7 @@ fl_status fl_store_load(fl_store *s, const char *path, const uint8_t *side) {
   if (s->n == 0) return FEDLANE_OK;
   int fd = open(path, O_RDONLY);
   fl_status status = FEDLANE_OK;
+  if (fd < 0) return fl_fail(FEDLANE_IO, "cannot read %s: %s", path, strerror(errno));
   for (int32_t i = 0; status == FEDLANE_OK && i < s->n; i++) {
     s->side[i] = side[i];
     s->touched[i] = side[i] != 0;
@@ -139,6 +140,6 @@ fl_status fl_store_load(fl_store *s, const char *path, const uint8_t *side) {
       status = fl_fail(FEDLANE_DATA, "%s: the vectors of client %d cannot be read: %s", path, i,
                        strerror(errno));
   }
-  if (fd >= 0) close(fd);
+  close(fd);
   return status;
 }

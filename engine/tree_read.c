@@ -215,6 +215,7 @@ static fl_status blank(fl_tree *tree, int line, fl_yaml **out) {
 
 fl_status fl_tree_read(fl_tree *tree, const char *text) {
   fl_yaml *root = NULL;
+  if (strncmp(text, "\xef\xbb\xbf", 3) == 0) text += 3; /* a byte order mark */
   fl_status status = read_text(tree, text, NULL, &root);
   if (status == FEDLANE_USAGE) return FEDLANE_OK;
   if (status == FEDLANE_OK && !root) status = blank(tree, 1, &root);

@@ -29,6 +29,7 @@ enum {
   FL_HI_OPEN = 2,  /* hi itself is not allowed */
   FL_REQUIRED = 4, /* has no default */
   FL_FREE = 8,     /* may differ when a run is resumed: it never changes the weights */
+  FL_SOURCE = 16,  /* TEXT: a file that is read too, named as it is or beside data.path */
 };
 
 /* One parameter: where its value lives in the entry's argument struct, its default and range. */

@@ -31,6 +31,17 @@ static void the_design_is_accepted(void) {
   fl_config_close(NULL);
 }
 
+/* As some editors write it. */
+static void a_byte_order_mark_says_nothing(void) {
+  char text[4096];
+  snprintf(text, sizeof text, "\xef\xbb\xbf%s", fl_config_least);
+  fl_config *plain = fl_rig_parse_one(fl_config_least, NULL),
+            *marked = fl_rig_parse_one(text, NULL);
+  fl_rig_same(marked->resolved, plain->resolved);
+  fl_config_close(&plain);
+  fl_config_close(&marked);
+}
+
 static void what_is_left_out_has_its_default(void) {
   fl_config *c = fl_rig_parse_one(fl_config_least, NULL);
   CU_ASSERT(c->general.seed == 1 && c->general.threads == 0 && c->general.width == 0);
@@ -325,6 +336,7 @@ static void inline_parameters_do_not_collide(void) {
 
 static const fl_test tests[] = {
     {"the_design_is_accepted", the_design_is_accepted},
+    {"a_byte_order_mark_says_nothing", a_byte_order_mark_says_nothing},
     {"what_is_left_out_has_its_default", what_is_left_out_has_its_default},
     {"layers_and_filters", layers_and_filters},
     {"overrides_win", overrides_win},

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "param.h"
 #include "suite.h"
 
 static void allocates(void) {
@@ -86,6 +87,18 @@ static fl_dataset small(bool bytes) {
       ((float *)d.x)[i] = pixels[i];
   }
   return d;
+}
+
+/* Names of files are any bytes; a notice is a text, also where it is cut. */
+static void notices_are_texts(void) {
+  fl_dataset d = {0};
+  char name[2048];
+  for (size_t i = 0; i + 2 < sizeof name; i += 2) memcpy(name + i, "\xc3\xa9", 3);
+  CU_ASSERT_EQUAL(fl_dataset_note(&d, "caf\xe9\n\xc3\xa9\xed\xa0\x80.png"), FEDLANE_OK);
+  CU_ASSERT_STRING_EQUAL(d.notice, "caf? \xc3\xa9???.png\n");
+  CU_ASSERT_EQUAL(fl_dataset_note(&d, "%s", name), FEDLANE_OK);
+  CU_ASSERT(fl_text_valid(d.notice) && strlen(d.notice) > 1000);
+  fl_dataset_close(&d);
 }
 
 static void normalises(void) {
@@ -228,6 +241,7 @@ static const fl_test tests[] = {
     {"refuses sizes", refuses_sizes},
     {"shapes examples", shapes_examples},
     {"labels", labels},
+    {"notices are texts", notices_are_texts},
     {"normalises", normalises},
     {"normalises to unit", normalises_to_unit},
     {"constant floats keep their scale", constant_floats_keep_their_scale},

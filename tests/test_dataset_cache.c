@@ -130,6 +130,27 @@ static void knows_the_source(void) {
   fl_dataset_close(&d);
 }
 
+/* Files that parameters name belong to the source, wherever they lie. */
+static void knows_files_that_are_named(void) {
+  const char *folder = fl_test_folder();
+  char path[512], cache[512];
+  snprintf(path, sizeof path, "%s/a.csv", folder);
+  snprintf(cache, sizeof cache, "%s/kept", folder);
+  fl_args args = fl_args_of(&find("csv")->record);
+  fl_args_text(&args, "test", "b.csv");
+  write_file(folder, "a.csv", "x,y\n1,0\n2,1\n", 12);
+  for (int i = 0; i < 3; i++) {
+    write_file(folder, "b.csv", "x,y\n3,1\n4,0\n", i < 2 ? 8 : 12);
+    struct timespec past[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    char test[512];
+    snprintf(test, sizeof test, "%s/b.csv", folder);
+    CU_ASSERT_EQUAL(utimensat(AT_FDCWD, test, past, 0), 0);
+    fl_dataset d = load_through(cache, "csv", path, &args, 1);
+    CU_ASSERT(!d.map == (i != 1) && d.n_test == (i < 2 ? 1 : 2));
+    fl_dataset_close(&d);
+  }
+}
+
 /* A cache that lies in the source's own folder is no part of the source. */
 static void may_lie_beside_the_source(void) {
   const char *folder = fl_test_folder();
@@ -211,6 +232,7 @@ static const fl_test tests[] = {
     {"gives back what was read", gives_back_what_was_read},
     {"knows options and seed", knows_options_and_seed},
     {"knows the source", knows_the_source},
+    {"knows files that are named", knows_files_that_are_named},
     {"may lie beside the source", may_lie_beside_the_source},
     {"never trusts damage", never_trusts_damage},
     {"never trusts another", never_trusts_another},

@@ -151,6 +151,16 @@ static void test_emptied_clients_vanish(void) {
   close_places(&p);
 }
 
+/* What the reading said of the data goes with them, and is given back once. */
+static void test_notices_stay(void) {
+  fl_dataset d = make_data(40, 4, true);
+  fl_split half = {.by = FL_SPLIT_EXAMPLE, .share = 0.5};
+  CU_ASSERT_EQUAL(fl_dataset_note(&d, "a frame of %d is bad", 40), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fl_dataset_split(&d, &half, 1), FEDLANE_OK);
+  CU_ASSERT(d.notice && strcmp(d.notice, "a frame of 40 is bad\n") == 0);
+  fl_dataset_close(&d);
+}
+
 static void refuse(fl_dataset d, fl_split how, const char *says) {
   int64_t n = d.n_train;
   CU_ASSERT_NOT_EQUAL(fl_dataset_split(&d, &how, 1), FEDLANE_OK);
@@ -232,6 +242,7 @@ static const fl_test tests[] = {
     {"without clients", test_without_clients},
     {"random examples", test_random_examples},
     {"emptied clients vanish", test_emptied_clients_vanish},
+    {"notices stay", test_notices_stay},
     {"refusals", test_refusals},
     {"normalised by the training part", test_normalised_by_the_training_part},
     {"in a run", test_in_a_run},

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "format_files.h"
+#include "formats/hdf5_file.h"
 
 #define FILES FEDLANE_SOURCE "/tests/hdf5"
 
@@ -139,7 +140,19 @@ static void refuses_damage(void) {
   refuse("pfl", FILES "/stackoverflow.hdf5", &args, FEDLANE_DATA, "stackoverflow.hdf5", "images");
   fl_args images = fl_args_of(&find("tff")->record);
   fl_args_set(&images, "most", 3);
-  refuse("tff", FILES, &images, FEDLANE_USAGE, "most", "text");
+  refuse("tff", FILES, &images, FEDLANE_USAGE, "data.most is", "text");
+  fl_h5 *file = NULL;
+  int32_t value[2];
+  CU_ASSERT_EQUAL_FATAL(fl_h5_open(FILES "/stackoverflow.hdf5", &file), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fl_h5_ints(file, "metadata/vocabulary_size", 1, value), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fl_h5_ints(file, "metadata/vocabulary_size", 2, value), FEDLANE_DATA);
+  CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), "holds 1 values where 2 are expected"));
+  fl_h5_close(&file);
+  const char *folder = fl_test_folder();
+  fl_args words = fl_args_of(&find("tff")->record);
+  fl_args_set(&words, "set", 4);
+  write_file(folder, "stackoverflow.word_count", "a 3\n\0b 2\n", 9);
+  refuse("tff", folder, &words, FEDLANE_DATA, "stackoverflow.word_count", "zero byte");
 }
 
 static const fl_test tests[] = {

@@ -101,6 +101,15 @@ static void reads_every_type(void) {
   }
 }
 
+static void refuses_what_is_not_finite(void) {
+  const char *folder = good_folder("");
+  unsigned char bytes[12 + 16] = {0, 0, 0x0d, 2, 0, 0, 0, 2, 0, 0, 0, 2, [24] = 0x7f, [25] = 0xc0};
+  write_file(folder, file_name[0], bytes, sizeof bytes);
+  write_file(folder, file_name[2], bytes, sizeof bytes);
+  write_file(folder, file_name[1], good[3], good_size[3]);
+  refuse("idx", folder, NULL, FEDLANE_DATA, "train-images", "image 1 holds a value that is not");
+}
+
 static void refuses_missing_files(void) {
   for (int i = 0; i < 4; i++) {
     const char *folder = good_folder("");
@@ -193,6 +202,7 @@ static const fl_test tests[] = {
     {"reads", reads},
     {"takes parameters", takes_parameters},
     {"reads every type", reads_every_type},
+    {"refuses what is not finite", refuses_what_is_not_finite},
     {"refuses missing files", refuses_missing_files},
     {"refuses wrong lengths", refuses_wrong_lengths},
     {"refuses damage", refuses_damage},

@@ -227,6 +227,26 @@ static void refuses_what_is_no_image(void) {
   CU_ASSERT(refused(folder, &(sample)SAMPLE("sum.png", png), "CRC"));
 }
 
+/* A scan of the progressive file once more and more, each a pass over the whole image. */
+static void refuses_endless_scans(void) {
+  enum { ROOM = 1 << 16, TIMES = 201 };
+  const unsigned char *from = pil_jpeg_progressive;
+  size_t n = sizeof pil_jpeg_progressive, first = 0, end, size = n - 2; /* without the end */
+  unsigned char *bytes = malloc(ROOM);
+  while (from[first] != 0xff || from[first + 1] != 0xda) first++;
+  for (end = first + 2; from[end] != 0xff || from[end + 1] == 0;) end++;
+  CU_ASSERT_FATAL(bytes && size + TIMES * (end - first) + 2 < ROOM);
+  memcpy(bytes, from, size);
+  for (int k = 0; k < TIMES; k++, size += end - first) {
+    memcpy(bytes + size, from + first, end - first);
+    bytes[size + 1 + ((size_t)from[first + 2] << 8 | from[first + 3])] = 0; /* all bits at once */
+  }
+  memcpy(bytes + size, from + n - 2, 2);
+  sample bad = {"scans.jpg", bytes, size + 2};
+  CU_ASSERT(refused(fl_test_folder(), &bad, "more than 200 scans"));
+  free(bytes);
+}
+
 /* A byte that has changed is refused or read; the sanitizers see what goes astray. */
 static void survives_any_byte(void) {
   const char *folder = fl_test_folder();
@@ -363,6 +383,7 @@ static const fl_test tests[] = {
     {"reads deep samples", reads_deep_samples},
     {"refuses every truncation", refuses_every_truncation},
     {"refuses what is no image", refuses_what_is_no_image},
+    {"refuses endless scans", refuses_endless_scans},
     {"survives any byte", survives_any_byte},
     {"folder reads classes", folder_reads_classes},
     {"folder reads clients", folder_reads_clients},

@@ -159,6 +159,29 @@ static void check_extremes(const fl_devices *d) {
 
 static void test_largest_and_smallest_floats(void) { each_backend(check_extremes); }
 
+/* A filter's factor may take an update below the smallest float: nothing of it is left. */
+static void check_shrunk(const fl_devices *d) {
+  float x[2][2] = {{1, -2}, {3, 4}}, out[2];
+  int32_t weight[2] = {1, 1};
+  double scale[2] = {1e-300, 1};
+  fl_measure measure[2] = {{5, 2}, {25, 4}};
+  fl_summand s = {.C = 2, .n = 2, .weight = weight, .scale = scale, .measure = measure};
+  fl_mix mix;
+  void *mean = put(d, x, sizeof out);
+  fl_span span = {put(d, x, sizeof x), 2};
+  fl_mix_open(&mix, d->ops, d->dev[0], 2);
+  CU_ASSERT_EQUAL(fl_mix_begin(&mix, 2), FEDLANE_OK);
+  fl_mix_count(&mix, 2, weight);
+  CU_ASSERT_EQUAL(fl_mix_add(&mix, &s, fl_const(span)), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fl_mix_mean(&mix, mean), FEDLANE_OK);
+  take(d, mean, out, sizeof out);
+  take(d, span.at, NULL, 0);
+  CU_ASSERT(out[0] == 1.5f && out[1] == 2);
+  fl_mix_close(&mix);
+}
+
+static void test_shrunk_to_nothing(void) { each_backend(check_shrunk); }
+
 static void check_dropped(const fl_devices *d) {
   float x[2][3] = {{1, 2, 3}, {NAN, INFINITY, 0}}, out[3];
   int32_t weight[2] = {5, 0};
@@ -189,6 +212,7 @@ static const fl_test tests[] = {
     {"order and grouping are invisible", test_order_and_grouping_are_invisible},
     {"the mean is the weighted mean", test_mean_is_the_weighted_mean},
     {"the largest and smallest floats", test_largest_and_smallest_floats},
+    {"shrunk to nothing", test_shrunk_to_nothing},
     {"weight zero leaves a lane out", test_weight_zero_leaves_a_lane_out},
     {"too much weight is refused", test_too_much_weight_is_refused},
 };

@@ -189,12 +189,30 @@ static void test_another_configuration_is_refused(void) {
   CU_ASSERT_EQUAL(lines_of(folder), 12);
 }
 
+/* Puts another first digit into the round of a state. */
+static void put_round(const char *state, char digit) {
+  static const char key[] = "\"round\":\"";
+  char head[512];
+  FILE *f = fopen(state, "r+");
+  CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+  CU_ASSERT_EQUAL(fread(head, 1, sizeof head, f), sizeof head);
+  const char *at = memmem(head, sizeof head, key, sizeof key - 1);
+  CU_ASSERT_PTR_NOT_NULL_FATAL(at);
+  CU_ASSERT_EQUAL(fseek(f, at - head + (long)sizeof key - 1, SEEK_SET), 0);
+  CU_ASSERT_EQUAL(fputc(digit, f), digit);
+  fclose(f);
+}
+
 static void test_damaged_checkpoints_are_refused(void) {
   char folder[160], state[220];
   struct stat info;
   write_setting();
   snprintf(folder, sizeof folder, "%s/run", fl_test_folder());
   CU_ASSERT_EQUAL(wait_for(start(folder, "scaffold", false)), 0);
+  snprintf(state, sizeof state, "%s/checkpoint/state.safetensors", folder);
+  put_round(state, 'x');
+  CU_ASSERT_EQUAL(wait_for(start(folder, "scaffold", true)), 1);
+  put_round(state, '1');
   snprintf(state, sizeof state, "%s/checkpoint/clients.bin", folder);
   CU_ASSERT_EQUAL(truncate(state, 100), 0);
   CU_ASSERT_EQUAL(wait_for(start(folder, "scaffold", true)), 1);

@@ -32,6 +32,8 @@ static void test_what_does_not_fit_is_refused(void) {
       {"model={layers: [{dense: 0}]}", NULL, FEDLANE_USAGE, "flatten"},
       {"data.partition={kind: natural}", "data.clients=0", FEDLANE_USAGE, "natural"},
       {"model.weights=/nonexistent.safetensors", NULL, FEDLANE_IO, "/nonexistent.safetensors"},
+      {"train.batch=2147483647", NULL, FEDLANE_USAGE, "train.batch"},
+      {"train.batch=1000000000", "train.epochs=2", FEDLANE_USAGE, "train.epochs"},
       {"device=cuda", NULL, FEDLANE_UNSUPPORTED, "CUDA"},
       {"device=gpu", NULL, FEDLANE_USAGE, "gpu"},
       {"data={format: idx, path: /nonexistent, partition: iid}", NULL, FEDLANE_DATA,
@@ -48,6 +50,21 @@ static void test_what_does_not_fit_is_refused(void) {
       printf("    %s: status %d, %s\n", cases[i].override, status, fedlane_error());
     fedlane_close(&run);
   }
+}
+
+/* What would be taken and then have no effect. */
+static void test_nothing_is_taken_in_vain(void) {
+  static const char *const tokens[] = {"data.kind=tokens", "model.name=lstm_char",
+                                       "data.flip=true"};
+  static const char *const features[] = {"data.height=1", "data.width=1", "data.crop=1"};
+  fedlane_run *run = NULL;
+  CU_ASSERT_EQUAL(fl_fixture_open(good, 3, tokens, 0, &run), FEDLANE_USAGE);
+  CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), "data.flip is for images"));
+  CU_ASSERT_EQUAL(fl_fixture_open(good, 3, features, 0, &run), FEDLANE_USAGE);
+  CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), "data.crop is for images"));
+  CU_ASSERT_EQUAL(fl_fixture_open(good, 0, NULL, FEDLANE_RESUME, &run), FEDLANE_USAGE);
+  CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), "output is empty"));
+  fedlane_close(&run);
 }
 
 static void test_divergence_is_told(void) {
@@ -158,6 +175,7 @@ static void test_a_full_disk(void) {
 
 static const fl_test tests[] = {
     {"what does not fit is refused", test_what_does_not_fit_is_refused},
+    {"nothing is taken in vain", test_nothing_is_taken_in_vain},
     {"divergence is told", test_divergence_is_told},
     {"bad clients are dropped and counted", test_bad_clients_are_dropped},
     {"everybody bad changes nothing", test_everybody_bad_changes_nothing},

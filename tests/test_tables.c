@@ -212,6 +212,20 @@ static void csv_reads_a_table(void) {
   fl_dataset_close(&d);
 }
 
+/* Numbers of ten digits and more, and those that a double cannot hold, are clients of their own. */
+static void csv_tells_long_numbers_apart(void) {
+  const char *path = write_text(fl_test_folder(), "t.csv",
+                                "card,a,y\n4929123412341231,1,0\n4929123412341232,2,1\n"
+                                "49291234123412341,3,0\n49291234123412342,4,1\n"
+                                "1234567890,5,0\n1234567891,6,1\n+1234567890.0,7,0\n");
+  fl_args args = args_of("csv");
+  fl_args_text(&args, "client", "card");
+  fl_dataset d = load_good("csv", path, &args);
+  const int32_t client[] = {2, 3, 4, 5, 0, 1, 0};
+  CU_ASSERT(d.n_client == 6 && memcmp(d.client, client, sizeof client) == 0);
+  fl_dataset_close(&d);
+}
+
 static void csv_reads_targets(void) {
   const char *path = write_text(fl_test_folder(), "t.csv", "4;1;0.5\n9;2;1\n-1;3;0\n");
   fl_args args = args_of("csv");
@@ -362,6 +376,7 @@ static const fl_test tests[] = {
     {"numbers are strict", numbers_are_strict},
     {"columns are named", columns_are_named},
     {"csv reads a table", csv_reads_a_table},
+    {"csv tells long numbers apart", csv_tells_long_numbers_apart},
     {"csv reads targets", csv_reads_targets},
     {"csv tests with another file", csv_tests_with_another_file},
     {"csv refuses", csv_refuses},

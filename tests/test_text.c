@@ -202,6 +202,14 @@ static void json_is_refused(void) {
     CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), "a.json: byte "));
     fl_json_close(&j);
   }
+  fl_json j;
+  char path[1024];
+  write_file(folder, "a.json", "[1\0005]", 5);
+  snprintf(path, sizeof path, "%s/a.json", folder);
+  CU_ASSERT_EQUAL_FATAL(fl_json_open(path, &j), FEDLANE_OK);
+  CU_ASSERT(fl_json_next(&j) == FEDLANE_OK && fl_json_next(&j) == FEDLANE_OK);
+  CU_ASSERT_EQUAL(fl_json_next(&j), FEDLANE_DATA); /* the zero byte is part of no number */
+  fl_json_close(&j);
 }
 
 /* leaf */
@@ -275,6 +283,7 @@ static void leaf_refuses(void) {
     const char *data, *word, *other;
   } cases[] = {
       {"\"x\":[[1,2],[3]],\"y\":[0,1]", "user 'u', x of example 1", "more or fewer"},
+      {"\"x\":[[1,1e39],[3,4]],\"y\":[0,1]", "user 'u', x of example 0", "not finite"},
       {"\"x\":[[1,2],[3,NaN]],\"y\":[0,1]", "user 'u', x of example 1", "not finite"},
       {"\"x\":[[1,2],[3,4]],\"y\":[0,-1]", "user 'u', y of example 1", "no label"},
       {"\"x\":[[1,2],[3,4]],\"y\":[0,0.5]", "user 'u', y of example 1", "no label"},
@@ -296,6 +305,11 @@ static void leaf_refuses(void) {
            "\"x\":[[1,2],[3]],\"y\":[0,1]");
   fl_dataset d = load_rest("leaf", write_text(folder, "a.json", text), &args);
   CU_ASSERT(d.n_train == 1 && d.skipped == 1 && d.classes == 1);
+  fl_dataset_close(&d);
+  snprintf(text, sizeof text, "{\"users\":[\"u\"],\"num_samples\":[2],\"user_data\":{\"u\":{%s}}}",
+           "\"x\":[[NaN,2],[3,4]],\"y\":[0,1]");
+  d = load_rest("leaf", write_text(folder, "a.json", text), &args);
+  CU_ASSERT(d.n_train == 1 && d.skipped == 1 && d.label[0] == 1);
   fl_dataset_close(&d);
   memcpy(text, two_users, sizeof two_users);
   for (size_t n = 1; n + 1 < sizeof two_users; n++) {

@@ -123,15 +123,17 @@ static bool is_missing(const reader *r, const char *text) {
   return *text == '\0' || (*r->args->missing && strcmp(text, r->args->missing) == 0);
 }
 
+#define WHOLE_MOST 9007199254740992.0 /* doubles tell whole numbers below this apart */
+
 /* A value by name: "4", "4.0" and "+4" are the same one. */
 static fl_status number_of(const reader *r, const fl_csv *c, int i, fl_names *names,
                            int32_t *number) {
   char text[64];
   const char *name = c->field[i];
   double value;
-  if (fl_csv_is_number(c, name, &value)) {
+  if (fl_csv_is_number(c, name, &value) && fabs(value) < WHOLE_MOST) {
     locale_t before = uselocale(c->locale);
-    snprintf(text, sizeof text, "%.9g", value + 0.0);
+    snprintf(text, sizeof text, "%.17g", value + 0.0);
     uselocale(before);
     name = text;
   }
@@ -412,7 +414,12 @@ static const fl_param params[] = {
      .type = FL_BOOL,
      .offset = offsetof(csv_args, indicators),
      .help = "one more feature for each column with missing values: whether this one is"},
-    WORDS(test, "", "file of test rows, beside the others"),
+    {.name = "test",
+     .type = FL_TEXT,
+     .offset = offsetof(csv_args, test),
+     .text = "",
+     .flags = FL_SOURCE,
+     .help = "file of test rows, beside the others"},
 };
 
 const fl_format fl_csv_format = {

@@ -148,7 +148,7 @@ static H5T_conv_ret_t refuse_value(H5T_conv_except_t what, hid_t from, hid_t to,
   return what == H5T_CONV_EXCEPT_PRECISION ? H5T_CONV_UNHANDLED : H5T_CONV_ABORT;
 }
 
-static fl_status read_numbers(fl_h5 *f, const char *name, hid_t as, int64_t room, void *out) {
+static fl_status read_numbers(fl_h5 *f, const char *name, hid_t as, int64_t n, void *out) {
   hush h = begin_quiet();
   hid_t set, how = H5Pcreate(H5P_DATASET_XFER);
   fl_h5_shape shape;
@@ -157,9 +157,9 @@ static fl_status read_numbers(fl_h5 *f, const char *name, hid_t as, int64_t room
   H5Pset_type_conv_cb(how, refuse_value, NULL);
   if (shape.class != FL_H5_WHOLE && shape.class != FL_H5_REAL)
     status = fl_fail(FEDLANE_DATA, "%s: '%s' holds no numbers", f->path, name);
-  else if (shape.count > room)
+  else if (shape.count != n)
     status = fl_fail(FEDLANE_DATA, "%s: '%s' holds %lld values where %lld are expected", f->path,
-                     name, (long long)shape.count, (long long)room);
+                     name, (long long)shape.count, (long long)n);
   else if (shape.count > 0 && H5Dread(set, as, H5S_ALL, H5S_ALL, how, out) < 0)
     status =
         fl_fail(FEDLANE_DATA, "%s: '%s' is damaged, or has values that do not fit what is expected",
@@ -171,16 +171,16 @@ done:
   return status;
 }
 
-fl_status fl_h5_bytes(fl_h5 *f, const char *name, int64_t room, uint8_t *out) {
-  return read_numbers(f, name, H5T_NATIVE_UINT8, room, out);
+fl_status fl_h5_bytes(fl_h5 *f, const char *name, int64_t n, uint8_t *out) {
+  return read_numbers(f, name, H5T_NATIVE_UINT8, n, out);
 }
 
-fl_status fl_h5_ints(fl_h5 *f, const char *name, int64_t room, int32_t *out) {
-  return read_numbers(f, name, H5T_NATIVE_INT32, room, out);
+fl_status fl_h5_ints(fl_h5 *f, const char *name, int64_t n, int32_t *out) {
+  return read_numbers(f, name, H5T_NATIVE_INT32, n, out);
 }
 
-fl_status fl_h5_floats(fl_h5 *f, const char *name, int64_t room, float *out) {
-  return read_numbers(f, name, H5T_NATIVE_FLOAT, room, out);
+fl_status fl_h5_floats(fl_h5 *f, const char *name, int64_t n, float *out) {
+  return read_numbers(f, name, H5T_NATIVE_FLOAT, n, out);
 }
 
 /* The texts of an array whose elements lie `size` bytes apart; size 0: pointers to them. */

@@ -30,12 +30,12 @@ typedef struct fl_h5_shape {
 /* Errors: DATA when there is no such array, it has too many dimensions, or it is a group. */
 fl_status fl_h5_shape_of(fl_h5 *file, const char *name, fl_h5_shape *out);
 
-/* Whole arrays, converted to the type asked for. room: how many values `out` holds, at least those
- * of the array. Errors: DATA, also for values that do not fit, and for text where numbers are
+/* Whole arrays, converted to the type asked for. n: how many values the array must have, which are
+ * written to `out`. Errors: DATA, also for values that do not fit, and for text where numbers are
  * expected. */
-fl_status fl_h5_bytes(fl_h5 *file, const char *name, int64_t room, uint8_t *out);
-fl_status fl_h5_ints(fl_h5 *file, const char *name, int64_t room, int32_t *out);
-fl_status fl_h5_floats(fl_h5 *file, const char *name, int64_t room, float *out);
+fl_status fl_h5_bytes(fl_h5 *file, const char *name, int64_t n, uint8_t *out);
+fl_status fl_h5_ints(fl_h5 *file, const char *name, int64_t n, int32_t *out);
+fl_status fl_h5_floats(fl_h5 *file, const char *name, int64_t n, float *out);
 /* Texts of fixed or variable length, without what fills them up. Free it with fl_h5_names_free. */
 fl_status fl_h5_texts(fl_h5 *file, const char *name, fl_h5_names *out);
 

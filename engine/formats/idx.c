@@ -1,3 +1,4 @@
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -150,14 +151,23 @@ static fl_status check_same_images(const idx_file *train, const idx_file *test) 
                  train->path, test->path);
 }
 
+static fl_status fill_floats(const idx_file *f, float *x) {
+  for (int64_t i = 0; i < f->count; i++) {
+    x[i] = (float)element(f, i);
+    if (!isfinite(x[i]))
+      return fl_fail(FEDLANE_DATA, "%s: image %lld holds a value that is not finite", f->path,
+                     (long long)(i / (f->count / f->dim[0])));
+  }
+  return FEDLANE_OK;
+}
+
 /* Copies one pair of files to the examples from `at` on. */
 static fl_status fill(const idx_file *images, const idx_file *labels, int64_t at, fl_dataset *out) {
   int64_t first = at * fl_image_size(out->image);
   if (out->bytes)
     memcpy((uint8_t *)out->x + first, images->data, (size_t)images->count);
   else
-    for (int64_t i = 0; i < images->count; i++)
-      ((float *)out->x)[first + i] = (float)element(images, i);
+    FL_TRY(fill_floats(images, (float *)out->x + first));
   for (int64_t e = 0; e < labels->count; e++)
     FL_TRY(fl_dataset_set_label(out, at + e, (int64_t)element(labels, e), labels->path, e));
   return FEDLANE_OK;

@@ -14,6 +14,7 @@ typedef struct manager {
   struct jpeg_error_mgr base;
   jmp_buf end;
   fl_status status; /* why it ended, when that is not the library's own reason */
+  const char *path;
 } manager;
 
 static void on_error(j_common_ptr jpeg) { longjmp(((manager *)(void *)jpeg->err)->end, 1); }
@@ -25,7 +26,7 @@ static void on_message(j_common_ptr jpeg, int level) {
 static void on_progress(j_common_ptr jpeg) {
   manager *m = (manager *)(void *)jpeg->err;
   if (((j_decompress_ptr)(void *)jpeg)->input_scan_number <= SCANS_MOST) return;
-  m->status = fl_fail(FEDLANE_DATA, "has more than %d scans", SCANS_MOST);
+  m->status = fl_fail(FEDLANE_DATA, "%s: has more than %d scans", m->path, SCANS_MOST);
   on_error(jpeg);
 }
 
@@ -68,7 +69,7 @@ static void decode(j_decompress_ptr jpeg, const fl_image_source *in, fl_pixels *
 fl_status fl_image_decode_jpeg(const fl_image_source *in, fl_pixels *out) {
   struct jpeg_decompress_struct jpeg = {0};
   struct jpeg_progress_mgr progress = {.progress_monitor = on_progress};
-  manager m = {.status = FEDLANE_OK};
+  manager m = {.status = FEDLANE_OK, .path = in->path};
   char why[JMSG_LENGTH_MAX];
   jpeg.err = jpeg_std_error(&m.base);
   m.base.error_exit = on_error;

@@ -131,7 +131,8 @@ static fl_status read_word(fl_json *j, int byte) {
                {"Infinity", FL_JSON_NUMBER, INFINITY},
                {"-Infinity", FL_JSON_NUMBER, -INFINITY}};
   j->length = 0;
-  for (; byte != EOF && (isalnum(byte) || strchr("+-.", byte)); byte = next_byte(j))
+  for (; byte != EOF && (isalnum(byte) || byte == '+' || byte == '-' || byte == '.');
+       byte = next_byte(j))
     FL_TRY(put(j, byte));
   unread(j, byte);
   if (j->length == 0) return fl_json_fail(j, "there is no value");

@@ -64,18 +64,17 @@ static fl_status read_vector(reader *r, float *row, int room, int *n, const char
 }
 
 /* The first example of all tells how many values they have. */
-static fl_status measure(reader *r) {
+static fl_status measure(reader *r, const char **why) {
   float *row = malloc(sizeof *row * (FEATURES_MOST + 1)), *first;
-  const char *why = NULL;
   if (!row) return fl_fail(FEDLANE_MEMORY, "no memory for an example of %s", r->json.path);
-  fl_status status = read_vector(r, row, FEATURES_MOST, &r->width, &why);
+  fl_status status = read_vector(r, row, FEATURES_MOST, &r->width, why);
   if (status == FEDLANE_OK && r->width == 0)
     status = fl_json_fail(&r->json, "the first example is empty");
   r->x.columns = r->width + 1;
   if (status == FEDLANE_OK) status = fl_table_add(&r->x, 0, &first);
   if (status == FEDLANE_OK) {
     memcpy(first, row, sizeof *row * (size_t)r->width);
-    first[r->width] = why ? BAD : 0;
+    first[r->width] = *why ? BAD : 0;
   }
   free(row);
   return status;
@@ -105,11 +104,14 @@ static fl_status read_x(reader *r, const char *user, int64_t i) {
                         "x holds texts: names of image files, as in CelebA, are not read");
   if (!text && r->json.event != FL_JSON_ARRAY)
     return fl_json_fail(&r->json, "x must hold an array for each example");
-  if (r->width == 0) return measure(r);
-  FL_TRY(fl_table_add(&r->x, 0, &row));
-  FL_TRY(text ? read_letters(r, row, &why) : read_vector(r, row, r->width, &n, &why));
-  if (n != r->width) why = "it has more or fewer values than it must";
-  row[r->width] = why ? BAD : 0;
+  if (r->width == 0) {
+    FL_TRY(measure(r, &why));
+  } else {
+    FL_TRY(fl_table_add(&r->x, 0, &row));
+    FL_TRY(text ? read_letters(r, row, &why) : read_vector(r, row, r->width, &n, &why));
+    if (n != r->width) why = "it has more or fewer values than it must";
+    row[r->width] = why ? BAD : 0;
+  }
   if (!why) return FEDLANE_OK;
   return fl_pass_over(r->how, bad_example(r, user, "x", i, why), &r->out->skipped);
 }

@@ -373,6 +373,7 @@ static const fl_param params[] = {
      .type = FL_TEXT,
      .offset = offsetof(text_args, vocabulary),
      .text = "",
+     .flags = FL_SOURCE,
      .help = "file of all characters, or of a word a line; empty: those of the training part"},
     WHOLE(words, 10000, 1e6, "words", "at most so many, the most frequent, are known"),
     {.name = "test",

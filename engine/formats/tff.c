@@ -10,8 +10,7 @@ static fl_status load(const fl_load *how, const void *args, fl_dataset *out) {
   fl_tff_part p[2] = {{0}, {0}};
   memset(out, 0, sizeof *out);
   if (a->most > 0 && a->set < FL_TFF_SHAKESPEARE)
-    return fl_fail(FEDLANE_USAGE,
-                   "data.format.most is for sets of text, and this is one of images");
+    return fl_fail(FEDLANE_USAGE, "data.most is for sets of text, and this is one of images");
   fl_status status =
       a->set >= FL_TFF_SHAKESPEARE ? fl_tff_text(how, a, p, out) : fl_tff_images(how, a, p, out);
   fl_tff_close(&p[0]);

@@ -385,6 +385,7 @@ static const fl_param params[] = {
      .type = FL_TEXT,
      .offset = offsetof(ved_args, vehicles),
      .text = "",
+     .flags = FL_SOURCE,
      .help = "the static data as a CSV file beside the others, for the weight; empty: without"},
     NUMBER(gap, 30, FL_LO_OPEN, "seconds", "an interval longer than this does not count"),
     NUMBER(shortest, 0.5, 0, "km", "trips of less are left out"),

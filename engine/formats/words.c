@@ -34,6 +34,8 @@ fl_status fl_words_read(const char *path, int32_t most, fl_words_known *out) {
   fl_status status;
   *out = (fl_words_known){0};
   FL_GO(fl_read_all(path, &data, &size));
+  if (memchr(data, '\0', (size_t)size))
+    FL_GO(fl_fail(FEDLANE_DATA, "%s: is no text: it holds a zero byte", path));
   text = strndup((const char *)data, (size_t)size);
   out->word = calloc((size_t)most + 1, sizeof *out->word);
   if (!text || !out->word)
