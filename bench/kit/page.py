@@ -97,10 +97,10 @@ This page is made by `bench/publish` from the files in `bench/results/`; do not 
     bench/compare a1 a2 a3 a5 a8 mlp startup memory population
 
 All systems read the same data, start from the same weights and train the same clients in the same order; they run one after
-another, in turns, each in processes of its own. The settings of a peer are the best of several that were tried, or its usual ones
-where the command says `--untuned`; what `--set` changes of a workload stands above its table. Its time counts only when it did the same work: parameters,
-examples, training loss and test accuracy are compared with ours. Pixels and characters are synthetic. A ratio says how many times
-better fedlane is; below 1 the peer is ahead."""
+another, in turns, each in processes of its own. The settings of a peer are the best of several that were tried; its usual ones for
+startup, memory and population, and where the command says `--untuned`. What `--set` changes of a workload stands above its table.
+A peer's time counts only when it did the same work: parameters, examples, training loss and test accuracy are compared with ours.
+Pixels and characters are synthetic. A ratio says how many times better fedlane is; below 1 the peer is ahead."""
 
 
 def changes(command: list[str]) -> str:
