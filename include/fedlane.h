@@ -142,12 +142,13 @@ FEDLANE_API void fedlane_close(fedlane_run **run);
  *     fedlane_client_options me = {.name = "car 17", .examples = 600};
  *     fedlane_task task = {0};
  *     if (fedlane_client_join("tcp://10.0.0.5:7700", &me, &client) != FEDLANE_OK) return 1;
- *     while (fedlane_client_next(client, 60, &task) == FEDLANE_OK && task.kind !=
- * FEDLANE_TASK_DONE) if (task.kind == FEDLANE_TASK_TRAIN) {
- *         ... new weights from task.weights ...
- *         fedlane_trained trained = {.weights = mine, .examples = 600, .loss = loss};
- *         fedlane_client_send(client, &trained, NULL);
- *       }
+ *     while (fedlane_client_next(client, 60, &task) == FEDLANE_OK) {
+ *       if (task.kind == FEDLANE_TASK_DONE) break;
+ *       if (task.kind == FEDLANE_TASK_NONE) continue;
+ *       ... new weights from task.weights ...
+ *       fedlane_trained trained = {.weights = mine, .examples = 600, .loss = loss};
+ *       fedlane_client_send(client, &trained, NULL);
+ *     }
  *     fedlane_client_leave(&client);
  *
  * A client belongs to one thread at a time. A coordinator that is lost is looked for again by

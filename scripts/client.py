@@ -15,10 +15,14 @@ import sys
 import threading
 import time
 
-import msgpack
-import numpy as np
-import xxhash
-import zmq
+try:
+    import msgpack
+    import numpy as np
+    import xxhash
+    import zmq
+except ImportError as why:
+    raise SystemExit(f"client.py: {why}: pip install pyzmq msgpack numpy xxhash, or Debian's python3-zmq, "
+                     "python3-msgpack, python3-numpy and python3-xxhash")
 
 CHUNK = 1 << 20  # bytes of a second frame at most
 PAYLOADS = {"float32": (0, 4), "bfloat16": (1, 2)}  # number, bytes of an element
@@ -30,7 +34,20 @@ class Session:
     def __init__(self, address, name, key=None, server=None):
         self.address, self.keys = address, (key, server)
         self.number, self.patience, self.hello = 0, 10, {"wire": 1, "peer": 1, "name": name, "program": "client.py"}
+<<<<<<< HEAD
         self.socket = self.connect(zmq.DEALER, address)
+=======
+        if key:
+            try:
+                own, theirs = ({line.split()[1]: line.split()[2].encode() for line in open(path)
+                                if line.startswith("fedlane")} for path in (key, server))
+                self.socket.curve_publickey, self.socket.curve_secretkey = own["public:"], own["secret:"]
+                self.socket.curve_serverkey = theirs["public:"]
+            except (OSError, IndexError, KeyError) as why:
+                sys.exit(f"{key}, {server}: no .key file and .pub file of `fedlane keygen`: {why}")
+        self.socket.linger = 1000
+        self.socket.connect(address)
+>>>>>>> h/rev2
 
     def connect(self, kind, address):
         opened = zmq.Context.instance().socket(kind)
@@ -167,6 +184,18 @@ def softmax_regression(x, y, seed):
     return train
 
 
+def examples_of(path):
+    """x as rows of features, and y, of an .npz file."""
+    try:
+        data = np.load(path)
+        x, y = data["x"].astype(np.float32), data["y"]
+    except (OSError, ValueError, IndexError, KeyError) as why:
+        sys.exit(f"{path}: no .npz file with numbers x and y: {why}")
+    if len(x) != len(y) or len(x) == 0:
+        sys.exit(f"{path}: x has {len(x)} examples and y {len(y)}")
+    return x.reshape(len(x), -1), y
+
+
 def arguments(about):
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("address")
@@ -176,12 +205,14 @@ def arguments(about):
     parser.add_argument("--key", help="own .key file, made by `fedlane keygen`")
     parser.add_argument("--server", help="the coordinator's .pub file")
     parser.add_argument("--seed", type=int, default=1)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if bool(args.key) != bool(args.server):
+        parser.error("--key and --server belong together")
+    return args
 
 
 if __name__ == "__main__":
     args = arguments("joins a fedlane coordinator as a client that trains softmax regression with NumPy")
-    data = np.load(args.data)
-    features = data["x"].reshape(len(data["x"]), -1).astype(np.float32)
+    features, labels = examples_of(args.data)
     take_part(Session(args.address, args.name, args.key, args.server), len(features),
-              softmax_regression(features, data["y"], args.seed), args.payload)
+              softmax_regression(features, labels, args.seed), args.payload)

@@ -6,11 +6,14 @@
 The module's parameters have the names of the coordinator's layout, so `load_state_dict` takes the model as
 it comes. This one is `model: {layers: [flatten, {dense: 64, name: fc1}, relu, {dense: 0, name: fc2}]}`.
 """
-import numpy as np
-import torch
-from torch import nn
-
 import client
+import numpy as np
+
+try:
+    import torch
+    from torch import nn
+except ImportError:
+    raise SystemExit("client_torch.py: it needs PyTorch: pip install torch, or Debian's python3-torch")
 
 
 class Net(nn.Module):
@@ -47,11 +50,10 @@ def with_torch(make, x, y, seed):
 
 if __name__ == "__main__":
     args = client.arguments("joins a fedlane coordinator as a client that trains a module with PyTorch")
-    data = np.load(args.data)
-    features = data["x"].reshape(len(data["x"]), -1).astype(np.float32)
+    features, labels = client.examples_of(args.data)
 
     def make(model):
         return Net(features.shape[1], len(model["fc1.bias"]), len(model["fc2.bias"]))
 
     client.take_part(client.Session(args.address, args.name, args.key, args.server), len(features),
-                     with_torch(make, features, data["y"], args.seed), args.payload)
+                     with_torch(make, features, labels, args.seed), args.payload)

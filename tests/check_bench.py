@@ -63,7 +63,7 @@ def figures():
     machine = {"processor": "a processor", "cores": 2, "memory_gb": 8, "system": "a system", "kernel": "1",
                "load_at_start": 0.1, "gpu": None}
     return {"date": "2026-01-02", "machine": machine, "commit": "abc", "device": "cpu", "repeats": 3,
-            "command": ["bench/compare", "a8"], "cases": [case | {"timed_rounds": case["rounds"]} for case in cases]}
+            "command": ["bench/compare", "a8", "--set", "train.epochs=3"], "cases": [case | {"timed_rounds": case["rounds"]} for case in cases]}
 
 
 def check_table(report):
@@ -89,6 +89,7 @@ def check_page(report):
     assert "1,000 clients a round take 2.00 times" in lost, lost
     assert "| slow 1.0 | 100 (90 to 110) | 10.00 | 0.5 | 64 | threads 2 |" in text
     assert "| broken | not measured: exit 1: no such module |" in text
+    assert "batch 10. Here with `train.epochs=3`. Measured as in (1)." in text, text
     assert "2026-01-02, commit abc, a processor, 2 cores, 8 GB" in text
     for name in ("a8", "startup", "memory-peak_memory_mb"):
         assert f"(benchmarks/{name}.svg)" in text, name
@@ -102,6 +103,19 @@ def check_nothing_lost(report):
     fair["cases"] = [fair["cases"][0], fair["cases"][2]]
     fair["cases"][0]["systems"] = [row for row in fair["cases"][0]["systems"] if row["system"] != "quick"]
     assert "- " not in publish(fair, folder).split("## Where we lose")[1].split("##")[0]
+
+
+def said(name, *words):
+    done = subprocess.run([sys.executable, source / "bench" / name, *words], capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+def check_mistakes():
+    """One sentence and no traceback."""
+    assert said("publish", folder / "none.json") == (1, f"publish: {folder}/none.json: [Errno 2] No such file or "
+                                                        f"directory: '{folder}/none.json'\n")
+    rc, text = said("compare", "a8", "--peers", "torch_loop,nobody")
+    assert rc == 2 and "error: there is no peer nobody; there are blazefl," in text, text
 
 
 def check_ops():
@@ -118,6 +132,7 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     check_same_work()
     check_ops()
+    check_mistakes()
     report = figures()
     check_table(report)
     check_page(report)

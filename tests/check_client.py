@@ -21,7 +21,7 @@ sys.path[:0] = [str(source / "scripts")]
 try:
     import numpy as np
     import client
-except ImportError as why:
+except (ImportError, SystemExit) as why:
     print(f"skipped: {why}")
     sys.exit(77)
 import safetensors_file
@@ -266,6 +266,20 @@ client.take_part(client.Session({address!r}, "stopped", **{mine!r}), 10, train)
     check(all(peer.mixed == {1: True} for peer in peers), "one that trains for long was left out")
 
 
+def with_mistakes():
+    """One sentence and no traceback."""
+    np.savez(folder / "odd.npz", x=np.zeros((3, 2)), y=np.zeros(2))
+    np.savez(folder / "fine.npz", x=np.zeros((3, 2)), y=np.zeros(3, int))
+    for words, rc, text in (([folder / "none.npz"], 1, "no .npz file with numbers x and y"),
+                            ([folder / "odd.npz"], 1, "x has 3 examples and y 2"),
+                            ([folder / "fine.npz", "--key", "a"], 2, "--key and --server belong together"),
+                            ([folder / "fine.npz", "--key", "a", "--server", "b"], 1, "a, b: no .key file")):
+        done = subprocess.run([sys.executable, source / "scripts/client.py", "tcp://127.0.0.1:7", *words],
+                              capture_output=True, text=True, timeout=60)
+        check(done.returncode == rc and text in done.stderr and "Traceback" not in done.stderr,
+              f"{words}: {done.returncode} {done.stderr}")
+
+
 def with_torch():
     if not importlib.util.find_spec("torch"):
         return
@@ -298,5 +312,6 @@ everyone_at_once()
 with_keys()
 with_a_deadline()
 with_one_that_is_stopped()
+with_mistakes()
 with_torch()
 print("clients in Python and C were mixed as they should be, and nothing else was")

@@ -92,14 +92,21 @@ HEAD = """# Benchmarks
 
 This page is made by `bench/publish` from the files in `bench/results/`; do not edit it. To repeat the figures:
 
-    bench/peers/setup && cmake --preset release && ninja -C build/release fedlane_program plain_onednn
+    bench/peers/setup                       # exit status 1 where a peer cannot be installed; the others are there
+    cmake --preset release && ninja -C build/release fedlane_program plain_onednn
     bench/compare a1 a2 a3 a5 a8 mlp startup memory population
 
 All systems read the same data, start from the same weights and train the same clients in the same order; they run one after
-another, in turns, each in processes of its own. The settings of a peer are the best of several that were tried, or its usual ones
-where the command says `--untuned`; `--set` changes the workload. Its time counts only when it did the same work: parameters,
-examples, training loss and test accuracy are compared with ours. Pixels and characters are synthetic. A ratio says how many times
-better fedlane is; below 1 the peer is ahead."""
+another, in turns, each in processes of its own. The settings of a peer are the best of several that were tried; its usual ones for
+startup, memory and population, and where the command says `--untuned`. What `--set` changes of a workload stands above its table.
+A peer's time counts only when it did the same work: parameters, examples, training loss and test accuracy are compared with ours.
+Pixels and characters are synthetic. A ratio says how many times better fedlane is; below 1 the peer is ahead."""
+
+
+def changes(command: list[str]) -> str:
+    """What `--set` has changed of the workload that the heading describes."""
+    words = [word for key, word in zip(command, command[1:]) if key == "--set"]
+    return f" Here with {' '.join(f'`{word}`' for word in words)}." if words else ""
 
 
 def page(reports: list[Row], plots: dict[str, list[str]]) -> str:
@@ -107,11 +114,11 @@ def page(reports: list[Row], plots: dict[str, list[str]]) -> str:
     cases = [report["cases"][0] for report in reports]
     lost = [sentence for case in cases for sentence in losses_of(case)] + limits_missed(cases)
     none = ["Nowhere in these figures: fedlane is first in each table and reaches each wanted ratio."]
-    out = [HEAD, "", "## Where we lose", "", *([f"- {sentence}" for sentence in lost] or none), "", "## Machines", ""]
+    out = [HEAD, "", "## Where we lose, or win by less than we want", "", *([f"- {sentence}" for sentence in lost] or none), "", "## Machines", ""]
     origins = list(dict.fromkeys(map(origin, reports)))
     out += [f"{i + 1}. {words}" for i, words in enumerate(origins)]
     for report, case in zip(reports, cases):
         place = f" Measured as in ({origins.index(origin(report)) + 1})."
-        out += ["", f"## {case['case']}", "", case["help"] + "." + place, "", *table(case)]
+        out += ["", f"## {case['case']}", "", case["help"] + "." + changes(report["command"]) + place, "", *table(case)]
         out += [line for file in plots.get(case["case"], []) for line in ("", f"![{case['case']}]({file})")]
     return "\n".join(out) + "\n"

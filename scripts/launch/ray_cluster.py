@@ -26,7 +26,10 @@ import sys
 import tempfile
 import time
 
-import ray
+try:
+    import ray
+except ImportError:
+    raise SystemExit("ray_cluster.py: it needs Ray: pip install ray")
 
 POLL = 0.5  # seconds between looks at coordinator and workers
 
