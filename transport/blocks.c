@@ -74,8 +74,10 @@ fl_status fl_blocks_deal(fl_blocks *b, int peer, int64_t cost, uint64_t least, u
   fl_range *from = &b->free[b->n_free - 1];
   uint64_t count = 0;
   if (most > from->count) most = from->count;
-  for (int64_t sum = 0; count < most && (count < least || sum < cost); count++)
+  for (int64_t sum = 0; count < most; count++) {
     sum += b->cost[from->first + count];
+    if (count >= least && sum > cost) break;
+  }
   FL_TRY(add(b, peer, from->first, count, block));
   from->first += count;
   from->count -= count;

@@ -42,8 +42,8 @@ fl_status fl_blocks_open(fl_blocks *blocks, uint64_t n, const int32_t *cost);
 void fl_blocks_close(fl_blocks *blocks);
 /* Units that are free. */
 uint64_t fl_blocks_left(const fl_blocks *blocks);
-/* Deals neighbouring units of about this cost, at least `least` of them as far as there are, and
- * at most `most`, to a peer. *block is its number, -1 when nothing is free. */
+/* Deals neighbouring units of this cost at most, but at least `least` (1 or more) of them as far as
+ * there are, and at most `most`, to a peer. *block is its number, -1 when nothing is free. */
 fl_status fl_blocks_deal(fl_blocks *blocks, int peer, int64_t cost, uint64_t least, uint64_t most,
                          int *block);
 /* Deals one unit, which must be free. */

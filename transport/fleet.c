@@ -258,9 +258,14 @@ static void end_round(fl_fleet *f) {
   fl_fleet_forget_model(f);
 }
 
-/* Each unit is its client's; those of clients that went since they were chosen are given up. */
-static fl_status seat_clients(fl_fleet *f) {
-  for (int i = 0; i < f->n_peer; i++) f->peer[i].unit = -1;
+/* Each unit is its client's; those of clients that went since they were chosen are given up. What
+ * peers did in earlier rounds counts half as much as in the one before. */
+static fl_status seat_peers(fl_fleet *f) {
+  for (int i = 0; i < f->n_peer; i++) {
+    f->peer[i].unit = -1;
+    f->peer[i].did /= 2;
+    f->peer[i].took /= 2;
+  }
   for (uint64_t u = 0; f->job->who && u < f->job->n; u++) {
     fl_peer *peer = fl_fleet_peer(f, f->job->who[u]);
     int block = -1;
@@ -280,7 +285,7 @@ fl_status fl_fleet_train(fl_fleet *f, const fl_fleet_job *job) {
   FL_TRY(fl_blocks_open(&f->blocks, job->n, job->cost));
   f->job = job;
   f->started = fl_fleet_now();
-  FL_GO(seat_clients(f));
+  FL_GO(seat_peers(f));
   f->restless = true;
   while (!complete(f)) {
     status = FEDLANE_STOPPED;

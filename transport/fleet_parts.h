@@ -21,7 +21,7 @@ typedef struct fl_peer {
   double heard, pinged, welcomed; /* when: it last said something; it was last told something */
   double begun;                   /* when it began the oldest of its blocks */
   double promise;   /* seconds within which it says something whatever it does; 0: none */
-  double speed;     /* cost a second, of late; 0: not known */
+  double did, took; /* cost of its blocks, and seconds that they took; of rounds before ever less */
   double budget;    /* messages that it may send now */
   int out, trained; /* blocks */
   int64_t out_cost;
@@ -67,6 +67,10 @@ double fl_fleet_now(void);
 fl_peer *fl_fleet_peer(fl_fleet *fleet, uint64_t session);
 static inline int fl_peer_place(const fl_fleet *fleet, const fl_peer *peer) {
   return (int)(peer - fleet->peer);
+}
+/* Cost a second; 0: not known. */
+static inline double fl_peer_speed(const fl_peer *peer) {
+  return peer->took > 0 ? peer->did / peer->took : 0;
 }
 /* Sends a message. body is taken over. */
 fl_sent fl_fleet_send(fl_fleet *fleet, const fl_route *route, const fl_message *message,

@@ -180,15 +180,15 @@ void fl_peer_drop(fl_fleet *f, fl_peer *peer, fl_cause cause) {
 
 /* Whether others wait while this one takes far longer than its work should. */
 static bool overdue(const fl_fleet *f, const fl_peer *peer, double now) {
-  double speed = peer->speed;
+  double speed = fl_peer_speed(peer);
   bool idle = false;
   if (!f->job || f->job->who || peer->out == 0 || f->blocks.n_free > 0) return false;
   for (int i = 0; i < f->n_peer; i++) {
     const fl_peer *other = &f->peer[i];
     if (!other->session || !other->ready || other == peer) continue;
     idle = idle || (other->out == 0 && other->refused != f->job->work.round);
-    if (speed <= 0 || (peer->speed <= 0 && other->speed > 0 && other->speed < speed))
-      speed = other->speed;
+    double its = fl_peer_speed(other);
+    if (speed <= 0 || (peer->took <= 0 && its > 0 && its < speed)) speed = its;
   }
   if (!idle) return false;
   double expected = speed > 0 ? (double)peer->out_cost / speed : 0;

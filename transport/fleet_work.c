@@ -4,21 +4,22 @@
 
 #include "fleet_parts.h"
 
-/* The part of all work that a peer should do, by its speed among the others'; one that is not known
- * counts as the mean of those that are. */
-static double share_of(const fl_fleet *f, const fl_peer *peer) {
-  double sum = 0;
+/* Cost of what a peer should do of all that is not trained, by its speed among the others'; one
+ * that is not known counts as the mean of those that are. */
+static double part_of(const fl_fleet *f, const fl_peer *peer) {
+  double sum = 0, left = (double)f->blocks.free_cost;
   int known = 0, n = 0;
   for (int i = 0; i < f->n_peer; i++) {
     const fl_peer *other = &f->peer[i];
     if (!other->session || !other->ready) continue;
     n++;
-    known += other->speed > 0;
-    sum += other->speed;
+    known += fl_peer_speed(other) > 0;
+    sum += fl_peer_speed(other);
+    left += (double)other->out_cost;
   }
-  if (known == 0) return 1.0 / n;
-  double mean = sum / known;
-  return (peer->speed > 0 ? peer->speed : mean) / (sum + mean * (n - known));
+  if (known == 0) return left / n;
+  double mean = sum / known, own = fl_peer_speed(peer);
+  return left * (own > 0 ? own : mean) / (sum + mean * (n - known));
 }
 
 static void send_work(fl_fleet *f, fl_peer *peer, int number) {
@@ -51,8 +52,8 @@ static uint64_t room_of(const fl_fleet *f, const fl_peer *peer) {
   return peer->kept < most ? (uint64_t)((most - peer->kept) / own) : 0;
 }
 
-/* A block for a peer: half of what would be its part of all that is left, so that the end of a
- * round finds small ones. */
+/* A block for a peer: half of what it lacks of its part, so that the end of a round finds small
+ * ones and no peer is given more than its part while others have nothing. */
 static fl_status deal(fl_fleet *f, fl_peer *peer, int *block) {
   int place = fl_peer_place(f, peer);
   *block = -1;
@@ -62,7 +63,7 @@ static fl_status deal(fl_fleet *f, fl_peer *peer, int *block) {
     peer->unit = -1;
     return fl_blocks_deal_unit(&f->blocks, place, unit, block);
   }
-  double cost = share_of(f, peer) * (double)f->blocks.free_cost / 2;
+  double cost = (part_of(f, peer) - (double)peer->out_cost) / 2;
   uint64_t most = room_of(f, peer);
   if (most == 0) return FEDLANE_OK;
   return fl_blocks_deal(&f->blocks, place, (int64_t)cost, peer->lanes, most, block);
@@ -136,8 +137,10 @@ void fl_peer_trained(fl_fleet *f, fl_peer *peer, const fl_trained *t) {
     fl_peer_drop(f, peer, FL_CAUSE_shape);
     return;
   }
-  double speed = (double)block->cost / (now - peer->begun > 1e-6 ? now - peer->begun : 1e-6);
-  peer->speed = peer->speed > 0 ? 0.5 * (peer->speed + speed) : speed;
+  /* Reports that are read together look as if the later blocks had taken no time, and the first all
+   * of it; so costs and times are added up, and no block's speed counts by itself. */
+  peer->did += (double)block->cost;
+  peer->took += now - peer->begun;
   peer->begun = now;
   peer->out--;
   peer->trained++;
