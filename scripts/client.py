@@ -34,28 +34,18 @@ class Session:
     def __init__(self, address, name, key=None, server=None):
         self.address, self.keys = address, (key, server)
         self.number, self.patience, self.hello = 0, 10, {"wire": 1, "peer": 1, "name": name, "program": "client.py"}
-<<<<<<< HEAD
         self.socket = self.connect(zmq.DEALER, address)
-=======
-        if key:
-            try:
-                own, theirs = ({line.split()[1]: line.split()[2].encode() for line in open(path)
-                                if line.startswith("fedlane")} for path in (key, server))
-                self.socket.curve_publickey, self.socket.curve_secretkey = own["public:"], own["secret:"]
-                self.socket.curve_serverkey = theirs["public:"]
-            except (OSError, IndexError, KeyError) as why:
-                sys.exit(f"{key}, {server}: no .key file and .pub file of `fedlane keygen`: {why}")
-        self.socket.linger = 1000
-        self.socket.connect(address)
->>>>>>> h/rev2
 
     def connect(self, kind, address):
         opened = zmq.Context.instance().socket(kind)
         if self.keys[0]:
-            own, theirs = ({line.split()[1]: line.split()[2].encode() for line in open(path) if line.startswith("fedlane")}
-                           for path in self.keys)
-            opened.curve_publickey, opened.curve_secretkey = own["public:"], own["secret:"]
-            opened.curve_serverkey = theirs["public:"]
+            try:
+                own, theirs = ({line.split()[1]: line.split()[2].encode() for line in open(path)
+                                if line.startswith("fedlane")} for path in self.keys)
+                opened.curve_publickey, opened.curve_secretkey = own["public:"], own["secret:"]
+                opened.curve_serverkey = theirs["public:"]
+            except (OSError, IndexError, KeyError) as why:
+                sys.exit(f"{self.keys[0]}, {self.keys[1]}: no .key file and .pub file of `fedlane keygen`: {why}")
         opened.linger = 1000
         opened.connect(address)
         return opened
