@@ -110,9 +110,10 @@ enum { FEDLANE_RESUME = 1 }; /* flag of fedlane_open: go on from the run folder'
 
 /* Reads a configuration file, loads its data and prepares the first round.
  * override: n_override strings "key.path=value" that win over the file; may be NULL when 0.
- * flags: 0 or FEDLANE_RESUME. *out is set only on success; close it with fedlane_close().
- * Writes the run folder (`output` in the configuration); an empty `output` writes nothing.
- * Errors: USAGE with all mistakes listed, DATA, IO, MEMORY, DEVICE. */
+ * flags: 0 or FEDLANE_RESUME, which begins where there is no checkpoint. *out is set only on
+ * success; close it with fedlane_close(). Writes the run folder (`output` in the configuration); an
+ * empty `output` writes nothing. Errors: USAGE with all mistakes listed, DATA, IO, MEMORY, DEVICE.
+ */
 FEDLANE_API fedlane_status fedlane_open(const char *config, int n_override,
                                         const char *const *override, int flags, fedlane_run **out);
 

@@ -73,6 +73,8 @@ static void misuse_is_one_sentence_and_two(void) {
 }
 
 static void options_are_read_alike_everywhere(void) {
+  expect("run --help", 0,
+         "go on from the checkpoint in the run folder, or begin where there is none", "");
   expect("run x.yaml --resumee", 2, "", "there is no option '--resumee'; did you mean '--resume'?");
   expect("list --zebra", 2, "", "there is no option '--zebra'\n");
   expect("run x.yaml --quiet=yes", 2, "", "--quiet takes no value");

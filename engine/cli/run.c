@@ -151,7 +151,7 @@ static const fl_word words[] = {
     {FL_SETTINGS, "key.path=value", NULL, offsetof(fl_train_options, settings),
      "wins over the file, such as train.lr=0.1 or algorithm.name=feddyn"},
     {FL_FLAG, "--resume", NULL, offsetof(fl_train_options, resume),
-     "go on from the checkpoint in the run folder"},
+     "go on from the checkpoint in the run folder, or begin where there is none"},
     {FL_FLAG, "--dry-run", NULL, offsetof(fl_train_options, dry_run),
      "read the data, print the plan and its memory, train nothing"},
     {FL_FLAG, "--quiet", NULL, offsetof(fl_train_options, quiet), "print errors only"},
