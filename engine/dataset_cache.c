@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <ftw.h>
 #include <inttypes.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -255,8 +256,8 @@ static fl_status place(const char *cache, const fl_format *format, const char *k
   return fl_make_folder(cache);
 }
 
-fl_status fl_dataset_load(const fl_load *how, const fl_format *format, const void *args,
-                          const char *cache, fl_dataset *out) {
+static fl_status load(const fl_load *how, const fl_format *format, const void *args,
+                      const char *cache, fl_dataset *out) {
   fl_status status;
   char key[20], why[256] = "", *path = NULL;
   if (!*cache) return format->load(how, args, out);
@@ -272,5 +273,17 @@ fl_status fl_dataset_load(const fl_load *how, const fl_format *format, const voi
   if (!saved) FL_GO(fl_dataset_note(out, "the data are not cached: %s", fedlane_error()));
 done:
   free(path);
+  return status;
+}
+
+/* Numbers have a point whatever the user's language, in this thread and for this call. */
+fl_status fl_dataset_load(const fl_load *how, const fl_format *format, const void *args,
+                          const char *cache, fl_dataset *out) {
+  locale_t plain = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
+  if (!plain) return fl_fail(FEDLANE_MEMORY, "no memory to read a data set");
+  locale_t before = uselocale(plain);
+  fl_status status = load(how, format, args, cache, out);
+  uselocale(before);
+  freelocale(plain);
   return status;
 }

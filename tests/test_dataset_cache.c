@@ -2,6 +2,7 @@
  * foreign or out of date is ever taken. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <locale.h>
 #include <sys/stat.h>
 
 #include "format_files.h"
@@ -130,6 +131,31 @@ static void knows_the_source(void) {
   fl_dataset_close(&d);
 }
 
+/* A program that embeds the library may write numbers with a comma; files have points. */
+static void reads_in_any_language(void) {
+  const char *folder = fl_test_folder();
+  char command[512], path[512];
+  snprintf(command, sizeof command,
+           "ASAN_OPTIONS=detect_leaks=0 localedef -i de_DE -f UTF-8 %s/de_DE.UTF-8 2>/dev/null",
+           folder);
+  bool made = system(command) != -1;
+  setenv("LOCPATH", folder, 1);
+  if (!made || !setlocale(LC_NUMERIC, "de_DE.UTF-8")) {
+    printf("skipped: the locale de_DE cannot be made\n");
+    return;
+  }
+  snprintf(path, sizeof path, "%s/a.csv", folder);
+  write_file(folder, "a.csv", "x,y\n1.5,0.4\n2.5,0.6\n", 20);
+  fl_args args = fl_args_of(&find("csv")->record);
+  fl_args_text(&args, "threshold", "0.5");
+  fl_dataset d = load_through("", "csv", path, &args, 1);
+  CU_ASSERT(((float *)d.x)[1] == 2.5f && d.label[0] == 0 && d.label[1] == 1);
+  fl_dataset_close(&d);
+  snprintf(command, sizeof command, "%.1f", 0.5);
+  CU_ASSERT_STRING_EQUAL(command, "0,5"); /* it is the program's own as before */
+  setlocale(LC_NUMERIC, "C");
+}
+
 /* Files that parameters name belong to the source, wherever they lie. */
 static void knows_files_that_are_named(void) {
   const char *folder = fl_test_folder();
@@ -232,6 +258,7 @@ static const fl_test tests[] = {
     {"gives back what was read", gives_back_what_was_read},
     {"knows options and seed", knows_options_and_seed},
     {"knows the source", knows_the_source},
+    {"reads in any language", reads_in_any_language},
     {"knows files that are named", knows_files_that_are_named},
     {"may lie beside the source", may_lie_beside_the_source},
     {"never trusts damage", never_trusts_damage},

@@ -290,6 +290,7 @@ static void refuses_bad_logs(void) {
   } cases[] = {
       {"c0.jpg,l,r,0,0,0,1\nc0.jpg,l,r,0,0,1\n", "row 2", "6 fields"},
       {"c0.jpg,l,r,nan,0,0,1\n", "row 1: steering", "'nan'"},
+      {"c0.jpg,l,r,0x1p-3,0,0,1\n", "row 1: steering", "'0x1p-3'"},
       {"c0.jpg,l,r,0,0,,1\n", "row 1: brake", "''"},
       {"c0.jpg,l,r,1.5,0,0,1\n", "row 1: steering is 1.5", "-1 .. 1"},
       {",l,r,0,0,0,1\n", "row 1", "names no image"},

@@ -62,7 +62,8 @@ int fl_lines_next(fl_lines *lines, char mark, int most, char **field) {
 fl_status fl_lines_number(const fl_lines *lines, const char *what, const char *field, double *out) {
   char *end;
   *out = strtod(field, &end);
-  if (*field && !*end && isfinite(*out)) return FEDLANE_OK;
+  bool plain = field[strspn(field, "+-.0123456789eE")] == '\0';
+  if (*field && !*end && plain && isfinite(*out)) return FEDLANE_OK;
   return fl_fail(FEDLANE_DATA, "%s: row %lld: %s is '%.40s'; it must be a finite number",
                  lines->path, (long long)lines->row, what, field);
 }
