@@ -1,11 +1,14 @@
-/* A checkpoint is `output`/checkpoint/state.safetensors (round, digest, server vectors, and which
- * half of each client's place counts) and clients.bin (two halves a client). The state file is
- * written last, aside, and renamed: whatever is interrupted, the previous checkpoint stays whole.
+/* A checkpoint is `output`/checkpoint/state.safetensors (round, digest, server vectors, which half
+ * of each client's place counts, and a sum over all of these) and clients.bin (two halves a
+ * client). The state file is written last, aside, and renamed: whatever is interrupted, the
+ * previous checkpoint stays whole.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "digest.h"
 #include "files.h"
 #include "run.h"
 #include "safetensors.h"
@@ -30,11 +33,21 @@ static void paths_close(paths *p) {
   free(p->clients);
 }
 
+enum { SUM = 17 };
+
+/* The sum over a round and n tensors as text. */
+static void sum_of(const char *round, int n, const fl_st_tensor *t, char out[SUM]) {
+  uint64_t h = fl_digest(round, strlen(round));
+  for (int i = 0; i < n; i++)
+    h = fl_digest_on(h, t[i].data, (size_t)(t[i].count * fl_dtype_size(t[i].type)));
+  snprintf(out, SUM, "%016" PRIx64, h);
+}
+
 static fl_status write_state(fedlane_run *run, const char *path) {
   const fl_server *s = &run->server;
   int n = 1 + run->algorithm->n_server_slot, count = 0;
   fl_st_tensor out[FL_SLOTS + 2];
-  char round[32];
+  char round[32], sum[SUM];
   float *copy = malloc((size_t)(4 * s->P * n));
   fl_status status = FEDLANE_OK;
   if (!copy) return fl_fail(FEDLANE_MEMORY, "no memory for a checkpoint of %d vectors", n);
@@ -57,8 +70,9 @@ static fl_status write_state(fedlane_run *run, const char *path) {
                                   .count = run->store.n,
                                   .data = run->store.fresh};
   snprintf(round, sizeof round, "%d", run->round);
+  sum_of(round, count, out, sum);
   const char *meta[] = {"kind",   "fedlane checkpoint 1", "round", round,
-                        "digest", run->config->digest};
+                        "digest", run->config->digest,    "sum",   sum};
   FL_GO(fl_st_write(path, count, out, FL_COUNT(meta) / 2, meta));
 done:
   free(copy);
@@ -80,13 +94,14 @@ done:
   return status;
 }
 
+/* Finds a tensor, which joins those that have been found. */
 static fl_status vector_of(const fl_st_file *file, const char *path, const char *name,
-                           fl_dtype type, int64_t count, const void **data) {
+                           fl_dtype type, int64_t count, fl_st_tensor *found, int *n) {
   const fl_st_tensor *t = fl_st_find(file, name);
   if (!t || t->type != type || t->count != count)
     return fl_fail(FEDLANE_DATA, "%s: '%s' is missing or not %lld values of %s", path, name,
                    (long long)count, fl_dtype_name(type));
-  *data = t->data;
+  found[(*n)++] = *t;
   return FEDLANE_OK;
 }
 
@@ -100,23 +115,28 @@ static bool read_round(const char *text, int *out) {
 static fl_status read_state(fedlane_run *run, const fl_st_file *file, const paths *p) {
   fl_server *s = &run->server;
   const char *digest = fl_st_metadata(file, "digest"), *round = fl_st_metadata(file, "round");
-  const void *data = NULL;
-  int last = 0;
-  if (!digest || !round || !read_round(round, &last))
+  const char *said = fl_st_metadata(file, "sum");
+  fl_st_tensor found[FL_SLOTS + 2];
+  char sum[SUM];
+  int last = 0, n = 0, n_server = 1 + run->algorithm->n_server_slot;
+  if (!digest || !said || !round || !read_round(round, &last))
     return fl_fail(FEDLANE_DATA, "%s is not a checkpoint of fedlane", p->state);
   if (strcmp(digest, run->config->digest) != 0)
     return fl_fail(FEDLANE_USAGE,
                    "%s belongs to another configuration (digest %s; this one has %s); compare "
                    "%s/config.yaml, or choose another output",
                    p->state, digest, run->config->digest, run->config->general.output);
-  for (int i = 0; i <= run->algorithm->n_server_slot; i++) {
-    FL_TRY(vector_of(file, p->state, i ? slot_name[i - 1] : "w", FL_F32, s->P, &data));
-    FL_TRY(s->ops->upload(s->dev, i ? s->slot[i - 1] : s->w, data, 4 * s->P));
-  }
-  if (run->store.n > 0) {
-    FL_TRY(vector_of(file, p->state, "clients", FL_U8, run->store.n, &data));
-    FL_TRY(fl_store_load(&run->store, p->clients, data));
-  }
+  for (int i = 0; i < n_server; i++)
+    FL_TRY(vector_of(file, p->state, i ? slot_name[i - 1] : "w", FL_F32, s->P, found, &n));
+  if (run->store.n > 0)
+    FL_TRY(vector_of(file, p->state, "clients", FL_U8, run->store.n, found, &n));
+  sum_of(round, n, found, sum);
+  if (strcmp(sum, said) != 0)
+    return fl_fail(FEDLANE_DATA, "%s is damaged: its sum is %s, and it should be %s", p->state, sum,
+                   said);
+  for (int i = 0; i < n_server; i++)
+    FL_TRY(s->ops->upload(s->dev, i ? s->slot[i - 1] : s->w, found[i].data, 4 * s->P));
+  if (run->store.n > 0) FL_TRY(fl_store_load(&run->store, p->clients, found[n - 1].data));
   run->round = run->last_checkpoint = last;
   return FEDLANE_OK;
 }

@@ -203,6 +203,17 @@ static void put_round(const char *state, char digit) {
   fclose(f);
 }
 
+/* Turns one bit of a file over. */
+static void flip(const char *path, off_t at) {
+  FILE *f = fopen(path, "r+");
+  CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+  CU_ASSERT_EQUAL(fseek(f, at, SEEK_SET), 0);
+  int byte = fgetc(f);
+  CU_ASSERT_EQUAL(fseek(f, at, SEEK_SET), 0);
+  CU_ASSERT_EQUAL(fputc(byte ^ 1, f), byte ^ 1);
+  fclose(f);
+}
+
 static void test_damaged_checkpoints_are_refused(void) {
   char folder[160], state[220];
   struct stat info;
@@ -213,6 +224,12 @@ static void test_damaged_checkpoints_are_refused(void) {
   put_round(state, 'x');
   CU_ASSERT_EQUAL(wait_for(start(folder, "scaffold", true)), 1);
   put_round(state, '1');
+  CU_ASSERT_EQUAL_FATAL(stat(state, &info), 0);
+  for (off_t at = info.st_size - 1; at > info.st_size / 2; at -= info.st_size / 5) {
+    flip(state, at);
+    CU_ASSERT_EQUAL(wait_for(start(folder, "scaffold", true)), 1);
+    flip(state, at);
+  }
   snprintf(state, sizeof state, "%s/checkpoint/clients.bin", folder);
   CU_ASSERT_EQUAL(truncate(state, 100), 0);
   CU_ASSERT_EQUAL(wait_for(start(folder, "scaffold", true)), 1);

@@ -13,6 +13,7 @@
 #ifndef FL_WIRE_H
 #define FL_WIRE_H
 
+#include "digest.h"
 #include "record.h"
 
 enum {
@@ -274,9 +275,6 @@ size_t fl_wire_room(const fl_message *message);
  * Allocates nothing. from: 'P' or 'C', who sent it. Errors:
  * DATA, with a sentence that names message, field and value. */
 fl_status fl_wire_read(const void *frame, size_t n, char from, fl_message *out);
-/* digest.c: XXH3 of n bytes, 64 bits. */
-uint64_t fl_digest(const void *at, size_t n);
-
 /* payload.c: numbers as the bytes of a chunk.
  * Bytes of `count` elements at most; 0 for a count that does not fit into FL_CHUNK_BYTES. */
 size_t fl_payload_bytes(fl_payload payload, uint64_t count);
