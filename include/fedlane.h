@@ -216,7 +216,8 @@ FEDLANE_API fedlane_status fedlane_client_next(fedlane_client *client, double se
 
 /* Where a tensor of the model lies in the vector, by its PyTorch name, such as "fc.weight": *count
  * elements from *at on, in PyTorch's order. dim [4]: its dimensions; those that it lacks are 1.
- * What lies between tensors counts for nothing. Errors: USAGE when there is no such tensor. */
+ * What lies between tensors counts for nothing. Errors: USAGE when there is no such tensor; DATA
+ * when the coordinator says that it lies outside of the model. */
 FEDLANE_API fedlane_status fedlane_client_tensor(const fedlane_client *client, const char *name,
                                                  int64_t *at, int64_t *count, int64_t dim[4]);
 

@@ -84,7 +84,11 @@ class Session:
             self.say("fetch", round=work["round"], vector=0, **{"from": first}, count=count)
             for _ in range(count):
                 m = self.hear(self.patience)
-                if m["kind"] != "chunk" or xxhash.xxh3_64_intdigest(m["second"]) != m["body"]:
+                while m["kind"] == "cancel" and m["round"] != work["round"]:
+                    m = self.hear(self.patience)  # the answer to what was asked of an earlier round
+                if m["kind"] == "chunk" and xxhash.xxh3_64_intdigest(m["second"]) != m["body"]:
+                    m = {"kind": "bye", "code": 1}  # come to harm: begin anew
+                if m["kind"] != "chunk":
                     return None, m
                 w[m["offset"]:m["offset"] + m["count"]] = np.frombuffer(m["second"], "<f4")
         return w, None

@@ -229,6 +229,46 @@ def with_a_deadline():
     check(joined.stdout.read().count("mixed") == 3, "the engine's own client was left out")
 
 
+def with_an_old_cancel():
+    """What is still said of a round that is over does not keep a client from the next one; a model that has come to
+    harm has it join again."""
+    import msgpack
+    import xxhash
+    import zmq
+    me, weights = zmq.Context.instance().socket(zmq.ROUTER), np.zeros(8, "<f4").tobytes()
+    me.bind("inproc://old-cancel")
+    peer = client.Session("inproc://old-cancel", "peer")
+    train = lambda model, work: (0.0, 0, 1)  # noqa: E731
+    threading.Thread(target=client.take_part, args=(peer, 5, train), daemon=True).start()
+
+    def hear():
+        check(me.poll(10000), "a client says nothing more")
+        route, head = me.recv_multipart()[:2]
+        return route, msgpack.unpackb(head[:-8])
+
+    def say(route, kind, *second, **fields):
+        head = msgpack.packb({"kind": kind, "session": 7, **fields})
+        me.send_multipart([route, head + xxhash.xxh3_64_intdigest(head).to_bytes(8, "little"), *second])
+
+    def await_kind(kind):
+        while True:
+            route, m = hear()
+            if m["kind"] == kind:
+                return route
+
+    route = await_kind("hello")
+    say(route, "welcome", elements=8, patience=5, layout="w 0 8\n", pipeline="")
+    await_kind("ready")
+    for block, harm in ((1, 0), (2, 1)):
+        say(route, "work", round=2, block=block, lr=0.1, epochs=1, batch=0)
+        await_kind("fetch")
+        say(route, "cancel", round=1)
+        say(route, "chunk", weights, round=2, offset=0, count=8, body=xxhash.xxh3_64_intdigest(weights) ^ harm)
+        await_kind("hello" if harm else "trained")
+    say(route, "bye", code=0)
+    me.close(linger=1000)
+
+
 def with_one_that_is_stopped():
     """A process that is stopped in mid-training holds nobody up; one that trains for long is waited for. With the keys
     of before."""
@@ -311,6 +351,7 @@ fleet: {{clients: real}}
 everyone_at_once()
 with_keys()
 with_a_deadline()
+with_an_old_cancel()
 with_one_that_is_stopped()
 with_mistakes()
 with_torch()

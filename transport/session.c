@@ -116,10 +116,12 @@ static void add_event(fl_session *s, const fl_event *event) {
     s->event[(s->first + s->n_event++) % FL_EVENTS] = *event;
 }
 
+/* All of it, with a 0 behind: a digest is of any bytes. */
 static fl_status keep_text(fl_session *s, int i, fl_bytes *at) {
   free(s->text[i]);
-  s->text[i] = strndup(at->n ? at->at : "", at->n);
+  s->text[i] = calloc(1, at->n + 1);
   if (!s->text[i]) return fl_fail(FEDLANE_MEMORY, "no memory for a session");
+  if (at->n) memcpy(s->text[i], at->at, at->n);
   at->at = s->text[i];
   return FEDLANE_OK;
 }

@@ -73,8 +73,11 @@ done:
   return status;
 }
 
+/* What it was asked for is not over, though its round's work may have been taken back before. */
 fl_status fl_session_begin(fl_session *s, fl_update *about) {
   fl_message m = {.kind = FL_MESSAGE_update, .update = *about};
+  s->round = about->round;
+  s->over = false;
   return fl_session_say(s, &m);
 }
 

@@ -91,12 +91,25 @@ static const char *read_line(const char *line, char name[64], int64_t *at, int64
   return *end ? end + 1 : end;
 }
 
+/* Whether a tensor is within a vector of so many elements. */
+static bool is_within(uint64_t elements, int64_t at, const int64_t dim[4]) {
+  bool good = at >= 0 && (uint64_t)at < elements;
+  int64_t room = good ? (int64_t)elements - at : 0;
+  for (int i = 0; i < 4 && good; i++) {
+    good = dim[i] >= 1 && dim[i] <= room;
+    if (good) room /= dim[i];
+  }
+  return good;
+}
+
 fedlane_status fedlane_client_tensor(const fedlane_client *k, const char *name, int64_t *at,
                                      int64_t *count, int64_t dim[4]) {
   char found[64] = "";
   for (const char *line = k->welcome ? k->welcome->layout.at : ""; *line;) {
     line = read_line(line, found, at, dim);
     if (strcmp(found, name) != 0) continue;
+    if (!is_within(k->welcome->elements, *at, dim))
+      return fl_fail(FEDLANE_DATA, "the coordinator's layout has %s beyond the model", name);
     *count = dim[0] * dim[1] * dim[2] * dim[3];
     return FEDLANE_OK;
   }
