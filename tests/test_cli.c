@@ -49,6 +49,9 @@ static void expect(const char *words, int code, const char *out, const char *err
 static void help_goes_to_standard_output(void) {
   expect("--help", 0, "usage: fedlane COMMAND", "");
   expect("-h", 0, "usage: fedlane COMMAND", "");
+  expect("help", 0, "usage: fedlane COMMAND", "");
+  expect("help run", 0, "usage: fedlane run CONFIG", "");
+  expect("help rnu", 2, "", "did you mean 'run'?");
   expect("--version", 0, "fedlane " FEDLANE_VERSION "\n", "");
   expect("show --help", 0, "usage: fedlane show KIND NAME", "");
   expect("run x.yaml --help", 0, "usage: fedlane run CONFIG", "");
@@ -200,6 +203,22 @@ static void closed_output_spoils_no_file(void) {
   CU_ASSERT(text[0] == '{');
 }
 
+/* What it says can be typed on another machine. */
+static void a_coordinator_says_where_it_is(void) {
+  char path[160], words[700], expected[128], machine[65] = "";
+  gethostname(machine, sizeof machine - 1);
+  write_config(
+      "data: {format: synthetic, examples: 64, test: 8, partition: {kind: iid, clients: 4}}\n"
+      "model: logistic\ntrain: {rounds: 1, cohort: 2}\nthreads: 1\n",
+      path);
+  snprintf(words, sizeof words,
+           "--version; timeout --preserve-status 2 " FEDLANE_PROGRAM
+           " serve %s --insecure 'fleet.listen=tcp://*:0'",
+           path);
+  snprintf(expected, sizeof expected, "; waiting for 1 peer: fedlane work tcp://%s:", machine);
+  expect(words, 130, expected, "");
+}
+
 static const fl_test tests[] = {
     {"help_goes_to_standard_output", help_goes_to_standard_output},
     {"misuse_is_one_sentence_and_two", misuse_is_one_sentence_and_two},
@@ -210,6 +229,7 @@ static const fl_test tests[] = {
     {"wrong_configurations_list_every_mistake", wrong_configurations_list_every_mistake},
     {"streams_that_fail", streams_that_fail},
     {"closed_output_spoils_no_file", closed_output_spoils_no_file},
+    {"a_coordinator_says_where_it_is", a_coordinator_says_where_it_is},
 };
 
 FL_SUITE_MAIN("cli", tests)

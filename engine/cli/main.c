@@ -62,16 +62,22 @@ static bool is_help(const char *word) {
   return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
+/* `fedlane help NAME` is `fedlane NAME --help`. */
+static int help(const char *name) {
+  for (int i = 0; i < FL_COUNT(commands) && name; i++)
+    if (strcmp(name, commands[i]->name) == 0) return print_command_help(commands[i]);
+  if (name) return unknown(name);
+  print_help();
+  return FL_EXIT_DONE;
+}
+
 static int dispatch(int argc, char **argv) {
   if (argc < 2) {
     fprintf(stderr, "fedlane: which command?\n");
     fprintf(stderr, "usage: fedlane COMMAND [arguments]; `fedlane --help` lists the commands\n");
     return FL_EXIT_USAGE;
   }
-  if (is_help(argv[1])) {
-    print_help();
-    return FL_EXIT_DONE;
-  }
+  if (is_help(argv[1]) || strcmp(argv[1], "help") == 0) return help(argv[2]);
   if (strcmp(argv[1], "--version") == 0) {
     printf("fedlane %s\n", fedlane_version());
     return FL_EXIT_DONE;

@@ -92,15 +92,24 @@ static int train(fedlane_run *run, const fl_train_options *o) {
   return FL_EXIT_DONE;
 }
 
+/* Where the coordinator is, and what to type on other machines: this one's name where it listens on
+ * all of its addresses. */
+static void print_waiting(const fedlane_run *run) {
+  const char *address = fl_serving_address(run->fleet), *any = strstr(address, "//*:");
+  bool real = run->config->fleet.clients == FL_CLIENTS_REAL;
+  long long peers = run->config->fleet.peers;
+  printf("listening on %s; waiting for %lld peer%s: fedlane %s ", address, peers,
+         peers == 1 ? "" : "s", real ? "join" : "work");
+  if (any)
+    printf("%.*s%s%s\n", (int)(any + 2 - address), address, fl_cli_machine(), any + 3);
+  else
+    printf("%s\n", address);
+  fflush(stdout);
+}
+
 /* Waits until peers are there. Returns an exit status. */
 static int gather_fleet(fedlane_run *run, const fl_train_options *o) {
-  bool real = run->config->fleet.clients == FL_CLIENTS_REAL;
-  if (!o->quiet) {
-    printf("listening on %s; waiting for %lld peers: fedlane %s %s\n",
-           fl_serving_address(run->fleet), (long long)run->config->fleet.peers,
-           real ? "join" : "work", fl_serving_address(run->fleet));
-    fflush(stdout);
-  }
+  if (!o->quiet) print_waiting(run);
   fl_status status = fl_serving_wait(run);
   if (status == FEDLANE_STOPPED) return FL_EXIT_STOPPED;
   if (status == FEDLANE_OK && !o->quiet) {
