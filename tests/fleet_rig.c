@@ -9,14 +9,6 @@
 #include "fleet/serve.h"
 #include "suite.h"
 
-#ifdef __SANITIZE_ADDRESS__
-/* A coordinator that closes while a peer is in the midst of a chunk: libzmq 4.3.4 then now and then
- * keeps the first frame, which has come whole and that it hands to nobody. What we receive lies in
- * blobs, whose memory is ours, so that those would still be found. */
-__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void) { return "leak:libzmq.so\n"; }
-#endif
-
 enum { ROUNDS_SECONDS = 120 }; /* that all rounds may take, once a test has done its part */
 
 static void address_of(fl_fleet_rig_link link, char *out, size_t size) {
