@@ -25,7 +25,8 @@ static void print_help(void) {
   }
   fl_cli_table(2, 2, FL_COUNT(commands), cell);
   printf(
-      "\n`fedlane COMMAND --help` tells more about one, `fedlane --version` prints the version.\n"
+      "\n`fedlane COMMAND --help`, or `fedlane help COMMAND`, tells more about one, and\n"
+      "`fedlane --version` prints the version.\n"
       "Exit status: 0 done, 1 failed at run time, 2 wrong usage or configuration, 130 stopped by\n"
       "the user after writing a checkpoint.\n");
 }

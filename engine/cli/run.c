@@ -136,7 +136,8 @@ static fl_status open_run(const fl_train_options *o, bool serve, fedlane_run **o
 int fl_cli_train(fl_train_options *o, bool serve) {
   fedlane_run *run = NULL;
   int code;
-  if (o->insecure) o->settings.at[o->settings.n++] = "fleet.insecure=true"; /* in its own place */
+  /* The option itself has left room for it (line.h). */
+  if (o->insecure) o->settings.at[o->settings.n++] = "fleet.insecure=true";
   fl_status status = open_run(o, serve, &run);
   if (status != FEDLANE_OK) {
     code = fl_cli_failure(status);
