@@ -107,7 +107,8 @@ typedef struct fl_sink_kind {
    * rows of an earlier try are removed. */
   fl_status (*open)(const char *path, const fl_config *config, const fl_dataset *data,
                     int resumed_after, void **state);
-  fl_status (*row)(void *state, const fedlane_metrics *metrics);
+  /* settle: this row and those before it are in their file when it returns. */
+  fl_status (*row)(void *state, const fedlane_metrics *metrics, bool settle);
   fl_status (*close)(void **state); /* also on failure; flushes */
 } fl_sink_kind;
 

@@ -75,6 +75,7 @@ static int next_batch(fl_station *s, const fl_groups *g, int first, int n, int b
     int32_t *to = s->index_host + (int64_t)i * batch;
     if (rows > 0) memcpy(to, g->index + from, (size_t)rows * sizeof *to);
     memset(to + rows, 0, (size_t)(batch - rows) * sizeof *to);
+    if (s->lanes.ops->fetch) s->lanes.ops->fetch(s->lanes.dev, &s->source, rows, to);
     s->rows[i] = rows;
     most = rows > most ? rows : most;
   }
@@ -84,13 +85,12 @@ static int next_batch(fl_station *s, const fl_groups *g, int first, int n, int b
 static fl_status one_batch(fedlane_run *run, fl_station *s, int n, int batch) {
   const fl_lanes *l = &s->lanes;
   fl_batch b = {n, batch, s->rows};
-  fl_span x = {s->act.at + fl_model_input_at(run->model, batch), s->act.stride};
   fl_draw draw = {.client = l->client, .nth = l->nth};
   fl_source plain = s->source; /* without augmentation */
   plain.crop = 0;
   plain.flip = false;
   FL_TRY(l->ops->upload(l->dev, s->index, s->index_host, 4 * (int64_t)n * batch));
-  FL_TRY(l->ops->gather(l->dev, b, &plain, s->index, batch, &draw, x, s->label, s->target));
+  fl_pick pick = {.source = &plain, .index = s->index, .index_stride = batch};
   fl_walk walk = {.ops = l->ops,
                   .dev = l->dev,
                   .b = b,
@@ -98,6 +98,7 @@ static fl_status one_batch(fedlane_run *run, fl_station *s, int n, int batch) {
                   .w = l->w0,
                   .act = s->act,
                   .step_rows = s->step_rows};
+  FL_TRY(fl_input(run, s, &pick, &draw, &walk));
   FL_TRY(fl_model_forward(run->model, &walk, false));
   return fl_loss(run, s, b, NULL);
 }

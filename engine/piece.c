@@ -56,6 +56,17 @@ static bool step_ends(const fedlane_run *run, const fl_station *s, int lane, int
   return !run->schedule.whole || (piece + 1) % a_epoch == 0;
 }
 
+fl_status fl_input(const fedlane_run *run, const fl_station *s, const fl_pick *pick,
+                   const fl_draw *draw, fl_walk *walk) {
+  fl_span x = {s->act.at + fl_model_input_at(run->model, walk->b.B), s->act.stride};
+  if (fl_model_picks(run->model, walk->ops, pick->source)) {
+    walk->pick = pick;
+    x.at = NULL;
+  }
+  return walk->ops->gather(walk->dev, walk->b, pick->source, pick->index, pick->index_stride, draw,
+                           x, s->label, s->target);
+}
+
 fl_status fl_loss(const fedlane_run *run, fl_station *s, fl_batch b, const float *norm) {
   const fl_train_args *t = &run->config->train;
   const fl_lanes *l = &s->lanes;
@@ -78,12 +89,14 @@ fl_status fl_train_piece(fedlane_run *run, fl_station *s, int live, int piece, f
   fl_lanes l = fl_lanes_part(s, lane, live);
   for (int c = lane; c < lane + live; c++) measure_piece(run, s, c, piece);
   fl_batch b = {live, plan->batch, s->rows + lane};
-  fl_span x = {s->act.at + fl_model_input_at(run->model, b.B), s->act.stride};
   fl_draw augment = fl_lanes_draw(run, &l, FL_FOR_AUGMENT, piece);
   fl_draw draw = fl_lanes_draw(run, &l, FL_FOR_DROPOUT, piece);
-  FL_TRY(l.ops->gather(l.dev, b, &s->source, s->index + (int64_t)piece * plan->batch,
-                       s->index_stride, &augment, x, s->label, s->target));
-  fl_history history = fl_course_at(&s->course, &l, s->history, piece);
+  fl_pick pick = {.source = &s->source,
+                  .index = s->index + (int64_t)piece * plan->batch,
+                  .index_stride = s->index_stride,
+                  .yet = (int64_t)(s->n_piece[lane] - piece - 1) * plan->batch};
+  fl_history history;
+  if (s->history.at) history = fl_course_at(&s->course, &l, s->history, piece);
   fl_walk walk = {.ops = l.ops,
                   .dev = l.dev,
                   .b = b,
@@ -92,6 +105,7 @@ fl_status fl_train_piece(fedlane_run *run, fl_station *s, int live, int piece, f
                   .act = s->act,
                   .step_rows = s->step_rows,
                   .history = s->history.at ? &history : NULL};
+  FL_TRY(fl_input(run, s, &pick, &augment, &walk));
   FL_TRY(fl_model_forward(run->model, &walk, true));
   FL_TRY(fl_loss(run, s, b, s->norm + lane));
   fl_term term[FL_TERMS_MAX];

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "files.h"
@@ -309,6 +310,20 @@ done:
   return status;
 }
 
+/* Hands a row to the sinks. Rounds may be shorter than it takes to write a file, so rows of many
+ * rounds a second go to the files together, twenty times a second, and before a checkpoint, which
+ * promises all up to its round. A fleet's next round may be long in coming. */
+static fl_status write_row(fedlane_run *run, const fedlane_metrics *m, bool settle) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  double now = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+  settle |= run->fleet || now - run->settled > 0.05;
+  if (settle) run->settled = now;
+  for (int i = 0; i < run->n_sink; i++)
+    FL_TRY(run->sink[i].kind->row(run->sink[i].state, m, settle));
+  return FEDLANE_OK;
+}
+
 fedlane_status fedlane_round(fedlane_run *run, fedlane_metrics *out) {
   const fl_config *c = run->config;
   fedlane_metrics m = {.train_loss = NAN,
@@ -330,12 +345,12 @@ fedlane_status fedlane_round(fedlane_run *run, fedlane_metrics *out) {
   fl_status status = fl_round(run, &m);
   if (status == FEDLANE_STOPPED) FL_TRY(save_all(run)); /* a fleet's round is not begun twice */
   FL_TRY(status);
-  bool last = run->round >= c->train.rounds;
+  bool last = run->round >= c->train.rounds, save = due(c->checkpoint.every, run->round);
   if (last || due(c->eval.every, run->round)) FL_TRY(fl_eval(run, &m));
-  for (int i = 0; i < run->n_sink; i++) FL_TRY(run->sink[i].kind->row(run->sink[i].state, &m));
+  FL_TRY(write_row(run, &m, last || save));
   if (last)
     FL_TRY(save_all(run));
-  else if (due(c->checkpoint.every, run->round))
+  else if (save)
     FL_TRY(fl_checkpoint_save(run));
   if (out) *out = m;
   return FEDLANE_OK;

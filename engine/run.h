@@ -177,6 +177,7 @@ struct fedlane_run {
     void *state;
   } sink[FL_SINKS_MAX];
   int n_sink;
+  double settled;           /* when rows were last seen to be in their files, in seconds */
   int last_checkpoint;      /* round of the newest checkpoint; -1: none */
   struct fl_serving *fleet; /* where clients are trained; NULL: here */
 };
@@ -247,6 +248,11 @@ bool fl_filters_touch(const fedlane_run *run, int first, int end);
  * completes. w: the weights that they read: their own, or, while these are still equal, the
  * round's. */
 fl_status fl_train_piece(fedlane_run *run, fl_station *station, int live, int piece, fl_cspan w);
+/* The examples of a pick become the input of a walk over b.B rows, gathered unless the model's
+ * first layer reads them itself; their labels or targets become the station's. pick outlives the
+ * walk. */
+fl_status fl_input(const fedlane_run *run, const fl_station *station, const fl_pick *pick,
+                   const fl_draw *draw, fl_walk *walk);
 /* The loss of the call's lanes; norm (host) [b.C] scales its gradient, NULL: none wanted. */
 fl_status fl_loss(const fedlane_run *run, fl_station *station, fl_batch b, const float *norm);
 /* implicit.c: the course of implicit layers. l: the lanes of a call.

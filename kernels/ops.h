@@ -140,6 +140,17 @@ typedef struct fl_source {
   bool flip; /* random left-right flip */
 } fl_source;
 
+/* Examples of a data set that are read where they lie: lane c row b is example
+ * index[c*index_stride + b]. A layer that can do so takes images of one channel, in bytes, neither
+ * cropped nor flipped. */
+typedef struct fl_pick {
+  const fl_source *source;
+  const int32_t *index; /* (device) */
+  int64_t index_stride;
+  int64_t yet; /* so many indices after a batch's B are those of examples that come next */
+} fl_pick;
+enum { FL_PICK_OUT = 16 }; /* most outputs of such a layer */
+
 /* Size and health of one lane's vector. */
 typedef struct fl_measure {
   double sum2; /* sum of squares */
@@ -196,7 +207,7 @@ typedef struct fl_ops {
    * and word 1 the horizontal offset, lowest bit of word 2 the flip. Dead rows: x 0, label -1,
    * target 0. label (device) [C, B, n_label], target: span of [B, n_target]; the one not in use is
    * NULL. Element i of an example belongs to channel i / (height*width) mod channels. Sequences are
-   * neither cropped nor flipped. */
+   * neither cropped nor flipped. x.at NULL: not wanted, where a backend has dense_pick_fwd. */
   fl_status (*gather)(fl_dev *d, fl_batch b, const fl_source *source, const int32_t *index,
                       int64_t index_stride, const fl_draw *draw, fl_span x, int32_t *label,
                       fl_span target);
@@ -363,6 +374,14 @@ typedef struct fl_ops {
    * bits as the two calls. */
   fl_status (*dense_bwd)(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy, fl_cspan w,
                          fl_span dx, fl_coef scale, fl_span gw, fl_span gbias);
+  /* A hint: examples index[0 .. n-1] (host) of a source will be read soon. */
+  void (*fetch)(fl_dev *d, const fl_source *source, int n, const int32_t *index);
+  /* dense_fwd and dense_bwd_weights of what gather would make of a pick, within rounding: bytes are
+   * read twice, and floats neither written nor read. O <= FL_PICK_OUT. */
+  fl_status (*dense_pick_fwd)(fl_dev *d, fl_batch b, int O, const fl_pick *pick, fl_cspan w,
+                              fl_cspan bias, fl_span y);
+  fl_status (*dense_pick_bwd_weights)(fl_dev *d, fl_batch b, int O, const fl_pick *pick,
+                                      fl_cspan dy, fl_coef scale, fl_span gw, fl_span gbias);
   /* A block of layers: a convolution, relu, and max pooling before or after the relu. pool: its
    * window over the convolution's output, always 2 x 2 with stride 2 and no padding; NULL: none. y:
    * what the last of them leaves. mask: bytes, one an element of y and in its order, [B, elements];

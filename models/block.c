@@ -51,7 +51,25 @@ static void find_mask(fl_model *m, fl_node *relu) {
   conv->masks = relu->covered = true;
 }
 
+/* A dense layer of few outputs that alone reads images of one channel, as they come. */
+static void find_pick(fl_model *m) {
+  fl_image in = m->info.input;
+  fl_node *first = only_reader(m, 0);
+  if (first && first->layer.kind == FL_FLATTEN) first = only_reader(m, 1);
+  bool fits = first && first->layer.kind == FL_DENSE && first->layer.out <= FL_PICK_OUT;
+  if (fits && in.channels == 1 && in.steps == 0) first->picks = first->tie < 0;
+}
+
+bool fl_model_picks(const fl_model *m, const fl_ops *ops, const fl_source *source) {
+  bool one = false;
+  for (int i = 0; i < m->n_layer && i < 2; i++)
+    one = one || (m->node[i].picks && !m->node[i].implicit);
+  return one && ops->dense_pick_fwd && ops->dense_pick_bwd_weights && source->bytes &&
+         source->crop == 0 && !source->flip;
+}
+
 void fl_blocks_find(fl_model *m) {
+  find_pick(m);
   for (int i = 0; i < m->n_layer; i++)
     if (m->node[i].layer.kind == FL_CONV) find_block(m, &m->node[i]);
   for (int i = 0; i < m->n_layer; i++)

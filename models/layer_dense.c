@@ -61,6 +61,8 @@ static double flop(const fl_node *node) {
 }
 
 static fl_status forward(const fl_pass *p) {
+  if (p->pick)
+    return p->ops->dense_pick_fwd(p->dev, p->b, p->node->layer.out, p->pick, p->w, p->bias, p->y);
   return p->ops->dense_fwd(p->dev, p->steps, p->node->in.channels, p->node->layer.out,
                            fl_const(p->x), p->w, p->bias, p->y);
 }
@@ -71,6 +73,9 @@ static fl_status back_data(const fl_pass *p) {
 }
 
 static fl_status back_weights(const fl_pass *p) {
+  if (p->pick)
+    return p->ops->dense_pick_bwd_weights(p->dev, p->b, p->node->layer.out, p->pick,
+                                          fl_const(p->dy), p->scale, p->gw, p->gbias);
   return p->ops->dense_bwd_weights(p->dev, p->steps, p->node->in.channels, p->node->layer.out,
                                    fl_const(p->x), fl_const(p->dy), p->scale, p->gw, p->gbias);
 }

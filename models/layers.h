@@ -39,6 +39,7 @@ typedef struct fl_node {
   int pool;               /* the pooling layer of that block, conv and pool: its place; 0: none */
   bool masks;             /* conv: its data gradient includes the relu before it */
   bool covered;           /* relu: its way back is another layer's work */
+  bool picks;             /* dense: it can read the data set itself, before which nothing is done */
 } fl_node;
 
 /* One layer's view of a pass: its own slices of every lane. */
@@ -47,6 +48,7 @@ typedef struct fl_pass {
   fl_dev *dev;
   const fl_node *node;
   fl_batch b;
+  const fl_pick *pick;          /* what x would be gathered from; NULL: x is there */
   fl_batch steps;               /* the steps of all examples as rows; b where x is no sequence */
   bool drop;                    /* dropout is active, and draw is set */
   fl_draw draw;                 /* purpose and layer filled in */
@@ -135,7 +137,7 @@ static inline int64_t fl_kept_at(const fl_model *model, int64_t place) {
 }
 
 /* block.c: several layers as one op, where the backend has it: a convolution, relu and 2 x 2 max
- * pooling, and a relu's way back within the convolution after it. */
+ * pooling; a relu's way back within the convolution after it; gathering and a dense layer. */
 void fl_blocks_find(fl_model *model);
 static inline bool fl_blocks_on(const fl_ops *ops) {
   return ops->conv_relu_fwd && ops->pool_relu_bwd && ops->conv_bwd_data_relu;

@@ -191,11 +191,16 @@ const fl_part *fl_model_part(const fl_model *model, int i); /* in order of offse
 /* Writes what C lanes' histories hold apart from pieces; once, before their first use. */
 fl_status fl_history_open(const fl_model *model, const fl_ops *ops, fl_dev *dev, int C, fl_span at);
 
+/* Whether the model's first layer can read the examples of a source where they lie, which is then
+ * the faster way: its walks have a pick, and their input is not gathered. */
+bool fl_model_picks(const fl_model *model, const fl_ops *ops, const fl_source *source);
+
 /* What a walk works on. */
 typedef struct fl_walk {
   const fl_ops *ops;
   fl_dev *dev;
   fl_batch b;
+  const fl_pick *pick; /* the input, where it is not gathered; else NULL */
   const fl_draw *draw; /* dropout; purpose and layer are filled in; NULL leaves dropout out */
   fl_cspan w;
   fl_span act;               /* lanes of fl_model_act(B, train) floats, 64-byte aligned */

@@ -61,6 +61,7 @@ static fl_pass pass_of(const walk *k, int i) {
     p.draw.purpose = FL_FOR_DROPOUT;
     p.draw.layer = (uint32_t)i;
   }
+  if (n->picks) p.pick = of->pick;
   if (n->n_tensor > 0) p.w = const_part(of->w, t[0].at);
   if (n->n_tensor > 1) p.bias = const_part(of->w, t[1].at);
   if (n->n_tensor > 2) p.w_again = const_part(of->w, t[2].at);

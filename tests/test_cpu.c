@@ -312,6 +312,53 @@ static void skipped_slopes_change_no_bit(void) {
   free(x), free(dy), free(dx), free(w), free(part), free(gone);
 }
 
+/* A layer that picks its examples does what gathering them and the layer do, whatever the ends of
+ * rows and columns, and asks for no memory beyond its indices. */
+static void pick(fl_dev *d, int I, int O, int B, int live) {
+  enum { EXAMPLES = 30, NEXT = 3 };
+  const float shift = 100.5f, scale = -0.02f;
+  const uint32_t none[1] = {0};
+  uint8_t *bytes = malloc((size_t)(EXAMPLES * I));
+  int32_t *index = malloc((size_t)(B + NEXT) * sizeof *index);
+  float *x = noise(B * I, 1), *dy = noise(B * O, 2), *w = noise(O * I, 3), *again = noise(O * I, 3);
+  float *y[2] = {noise(B * O, 4), noise(B * O, 5)}, bias[2][FL_PICK_OUT], *added = noise(O, 6);
+  fl_batch b = {1, B, &live};
+  fl_source source = {.image = {1, I, 1}, .bytes = true, .shift = &shift, .scale = &scale};
+  fl_pick picked = {.source = &source, .index = index, .index_stride = B + NEXT, .yet = NEXT};
+  fl_draw draw = {.client = none, .nth = none};
+  fl_span nowhere = {NULL, 0};
+  for (int i = 0; i < EXAMPLES * I; i++) bytes[i] = (uint8_t)(i * 167 % 251);
+  for (int i = 0; i < B + NEXT; i++) index[i] = i * 7 % EXAMPLES;
+  for (int o = 0; o < O; o++) bias[0][o] = bias[1][o] = (float)o;
+  source.x = bytes;
+  fl_cpu_fetch(d, &source, live, index);
+  fl_cpu_gather(d, b, &source, index, B + NEXT, &draw, (fl_span){x, 0}, NULL, nowhere);
+  fl_cpu_dense_fwd(d, b, I, O, (fl_cspan){x, 0}, (fl_cspan){w, 0}, (fl_cspan){added, 0},
+                   (fl_span){y[0], 0});
+  fl_cpu_dense_pick_fwd(d, b, O, &picked, (fl_cspan){w, 0}, (fl_cspan){added, 0},
+                        (fl_span){y[1], 0});
+  fl_cpu_dense_bwd_weights(d, b, I, O, (fl_cspan){x, 0}, (fl_cspan){dy, 0}, fl_all(-0.1),
+                           (fl_span){w, 0}, (fl_span){bias[0], 0});
+  fl_cpu_dense_pick_bwd_weights(d, b, O, &picked, (fl_cspan){dy, 0}, fl_all(-0.1),
+                                (fl_span){again, 0}, (fl_span){bias[1], 0});
+  for (int i = 0; i < live * O; i++)
+    CU_ASSERT(fabsf(y[0][i] - y[1][i]) <= 2e-6f * (4 + sqrtf((float)I)));
+  for (int i = 0; i < O * I; i++) CU_ASSERT(fabsf(w[i] - again[i]) <= 2e-6f);
+  CU_ASSERT_EQUAL(memcmp(bias[0], bias[1], (size_t)O * sizeof(float)), 0);
+  free(bytes), free(index), free(x), free(dy), free(w), free(again), free(added);
+  free(y[0]), free(y[1]);
+}
+
+static void dense_picks_examples(void) {
+  const int columns[] = {1, 15, 16, 17, 40, 63, 784},
+            rows[][2] = {{1, 1}, {4, 3}, {10, 10}, {17, 16}};
+  fl_dev *d = device();
+  for (int i = 0; i < FL_COUNT(columns); i++)
+    for (int k = 0; k < FL_COUNT(rows); k++)
+      for (int O = 1; O <= FL_PICK_OUT; O++) pick(d, columns[i], O, rows[k][0], rows[k][1]);
+  fl_cpu_ops.close(&d);
+}
+
 static const fl_test tests[] = {
     {"no model gets a slow kernel", no_model_gets_a_slow_kernel},
     {"primitives are made once", primitives_are_made_once},
@@ -322,6 +369,7 @@ static const fl_test tests[] = {
     {"dense has no edges", dense_has_no_edges},
     {"dense goes back at once", dense_goes_back_at_once},
     {"skipped slopes change no bit", skipped_slopes_change_no_bit},
+    {"dense picks examples", dense_picks_examples},
     {"words are the stream", words_are_the_stream},
     {"memory is aligned and bounded", memory_is_aligned_and_bounded},
     {"only fp32", only_fp32},

@@ -143,6 +143,28 @@ static void test_evaluation(void) {
   CU_ASSERT(isnan(m.test_loss) && isnan(m.test_accuracy) && isnan(m.client_mean));
 }
 
+/* Images of one channel and few classes are read where they lie: the same run as on the
+ * plain backend, which gathers them. Batches of 4, 4 and 2, in two epochs. */
+static void test_examples_that_are_picked(void) {
+  const char *picked[] = {"train.epochs=2"}, *plain[] = {"train.epochs=2", "device=ref"};
+  fedlane_run *run = NULL;
+  fedlane_metrics m[2];
+  int64_t P;
+  CU_ASSERT_EQUAL_FATAL(fl_fixture_open(good, 1, picked, 0, &run), FEDLANE_OK);
+  CU_ASSERT(fl_model_picks(run->model, run->devices.ops, &run->station[0].source));
+  fl_source cropped = run->station[0].source;
+  cropped.crop = 1;
+  CU_ASSERT(!fl_model_picks(run->model, run->devices.ops, &cropped));
+  fedlane_close(&run);
+  float *w = fl_fixture_train(good, 1, picked, &P, &m[0]);
+  float *want = fl_fixture_train(good, 2, plain, &P, &m[1]);
+  for (int64_t i = 0; i < P; i++) CU_ASSERT_DOUBLE_EQUAL(w[i], want[i], 1e-6);
+  CU_ASSERT_DOUBLE_EQUAL(m[0].train_loss, m[1].train_loss, 1e-6);
+  CU_ASSERT_DOUBLE_EQUAL(m[0].test_loss, m[1].test_loss, 1e-6);
+  CU_ASSERT_EQUAL(m[0].test_accuracy, m[1].test_accuracy);
+  free(w), free(want);
+}
+
 /* A limit on file size stands for a full disk: files of the model, of 3 MB, cannot be written
  * whole. The thread sanitizer's runtime writes a file of 512 KiB for itself when a program starts.
  */
@@ -181,6 +203,7 @@ static const fl_test tests[] = {
     {"everybody bad changes nothing", test_everybody_bad_changes_nothing},
     {"tensors by name", test_tensors_by_name},
     {"evaluation", test_evaluation},
+    {"examples that are picked", test_examples_that_are_picked},
     {"a full disk", test_a_full_disk},
 };
 FL_SUITE_MAIN("run", tests)

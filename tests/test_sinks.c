@@ -55,7 +55,7 @@ static void write_rows(const fl_sink_kind *sink, const char *folder, int first, 
   CU_ASSERT_EQUAL_FATAL(sink->open(folder, &c, &read_data, first - 1, &state), FEDLANE_OK);
   for (int r = first; r <= last; r++) {
     fedlane_metrics m = metrics(r);
-    CU_ASSERT_EQUAL(sink->row(state, &m), FEDLANE_OK);
+    CU_ASSERT_EQUAL(sink->row(state, &m, r % 2 == 0), FEDLANE_OK);
   }
   CU_ASSERT_EQUAL(sink->close(&state), FEDLANE_OK);
   CU_ASSERT_PTR_NULL(state);
@@ -330,7 +330,7 @@ static void full_disk(void) {
     void *state = NULL;
     CU_ASSERT_EQUAL_FATAL(sink->open(folder, &c, &read_data, 0, &state), FEDLANE_OK);
     setrlimit(RLIMIT_FSIZE, &none);
-    fl_status row = sink->row(state, &m), closed = sink->close(&state);
+    fl_status row = sink->row(state, &m, true), closed = sink->close(&state);
     setrlimit(RLIMIT_FSIZE, &limit);
     CU_ASSERT(row == FEDLANE_IO || closed == FEDLANE_IO);
     CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), folder));

@@ -11,10 +11,11 @@ typedef struct jsonl {
   char *path;
 } jsonl;
 
-static fl_status write_row(FILE *file, const char *path, const json_t *row) {
+static fl_status write_row(FILE *file, const char *path, const json_t *row, bool settle) {
   char *text = json_dumps(row, JSON_REAL_PRECISION(9));
   if (!text) return fl_fail(FEDLANE_MEMORY, "there is no memory for a row of %s", path);
-  bool good = fputs(text, file) != EOF && fputc('\n', file) != EOF && fflush(file) == 0;
+  bool good = fputs(text, file) != EOF && fputc('\n', file) != EOF;
+  good = good && (!settle || fflush(file) == 0);
   free(text);
   return good ? FEDLANE_OK : fl_fail(FEDLANE_IO, "%s cannot be written: %s", path, strerror(errno));
 }
@@ -27,7 +28,7 @@ static fl_status rewrite(const char *folder, const char *path, int resumed_after
   size_t i;
   FL_TRY(fl_rows_read(folder, resumed_after, &rows));
   FL_GO(fl_aside_open(path, &aside));
-  json_array_foreach(rows, i, row) FL_GO(write_row(aside.file, path, row));
+  json_array_foreach(rows, i, row) FL_GO(write_row(aside.file, path, row, false));
   FL_GO(fl_aside_commit(&aside));
 done:
   if (status != FEDLANE_OK) fl_aside_abandon(&aside);
@@ -65,11 +66,11 @@ done:
   return status;
 }
 
-static fl_status jsonl_row(void *state, const fedlane_metrics *metrics) {
+static fl_status jsonl_row(void *state, const fedlane_metrics *metrics, bool settle) {
   jsonl *s = state;
   json_t *row = fl_row_json(metrics);
   if (!row) return fl_fail(FEDLANE_MEMORY, "there is no memory for a row of %s", s->path);
-  fl_status status = write_row(s->file, s->path, row);
+  fl_status status = write_row(s->file, s->path, row, settle);
   json_decref(row);
   return status;
 }

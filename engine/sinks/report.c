@@ -76,7 +76,8 @@ static fl_status report_open(const char *path, const fl_config *config, const fl
   return fl_fail(FEDLANE_MEMORY, "there is no memory for the report in %s", path);
 }
 
-static fl_status report_row(void *state, const fedlane_metrics *metrics) {
+static fl_status report_row(void *state, const fedlane_metrics *metrics, bool settle) {
+  (void)settle; /* the page is written from time to time */
   report *s = state;
   json_t *row = fl_row_json(metrics);
   if (!row || json_array_append_new(json_object_get(s->page, "rows"), row))

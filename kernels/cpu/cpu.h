@@ -73,6 +73,10 @@ static inline int fl_beside(int channels) { return channels % 16 == 0 ? 16 : 1; 
 #define FL_SIMD _Pragma("omp simd")
 #endif
 
+/* For functions whose first arguments are constants where they are called: loops that depend on
+ * them are unrolled, and small arrays become registers. */
+#define INLINE static inline __attribute__((always_inline))
+
 /* FL_MADD: c + a * b for vectors of 16 floats, rounded once where the processor can. FL_MUL32: the
  * products of the lower halves of 8 integers with that of another. FL_KEEP: a vector that is used
  * several times is fetched once, into a register; compilers like to fetch it for each use.
@@ -96,6 +100,25 @@ typedef uint64_t fl_v8 __attribute__((vector_size(64), may_alias));
 /* 16 times the same float. */
 #define FL_FOUR(v) (v), (v), (v), (v)
 #define FL_ALL(v) ((fl_v16){FL_FOUR(v), FL_FOUR(v), FL_FOUR(v), FL_FOUR(v)})
+
+/* How many examples are asked for before they are read. */
+enum { FL_CPU_AHEAD = 10 };
+
+/* Asks for memory before it is read. Inlined: compilers drop calls of functions that do no more. */
+INLINE void fl_ask(const void *from, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)from + i, 0, 2);
+}
+
+/* 16 bytes as numbers. */
+static inline fl_v16 fl_load_bytes(const uint8_t *from) {
+#ifdef __AVX512F__
+  return (fl_v16)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)from)));
+#else
+  fl_v16 v;
+  for (int i = 0; i < 16; i++) v[i] = from[i];
+  return v;
+#endif
+}
 
 /* The first n of 16 floats, 0 < n <= 16: the others are not touched, and 0 when loaded. */
 static inline void fl_load_some(const float *from, int n, fl_v16 *v) {
@@ -221,6 +244,7 @@ fl_status fl_cpu_sync(fl_dev *d);
 fl_status fl_cpu_gather(fl_dev *d, fl_batch b, const fl_source *source, const int32_t *index,
                         int64_t index_stride, const fl_draw *draw, fl_span x, int32_t *label,
                         fl_span target);
+void fl_cpu_fetch(fl_dev *d, const fl_source *source, int n, const int32_t *index);
 fl_status fl_cpu_normal(fl_dev *d, int C, int64_t n, const fl_draw *draw, fl_coef deviation,
                         fl_span x);
 fl_status fl_cpu_uniform(fl_dev *d, int C, int64_t n, const fl_draw *draw, float lo, float hi,
@@ -234,6 +258,10 @@ fl_status fl_cpu_dense_bwd_weights(fl_dev *d, fl_batch b, int I, int O, fl_cspan
                                    fl_coef scale, fl_span gw, fl_span gbias);
 fl_status fl_cpu_dense_bwd(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_cspan dy, fl_cspan w,
                            fl_span dx, fl_coef scale, fl_span gw, fl_span gbias);
+fl_status fl_cpu_dense_pick_fwd(fl_dev *d, fl_batch b, int O, const fl_pick *pick, fl_cspan w,
+                                fl_cspan bias, fl_span y);
+fl_status fl_cpu_dense_pick_bwd_weights(fl_dev *d, fl_batch b, int O, const fl_pick *pick,
+                                        fl_cspan dy, fl_coef scale, fl_span gw, fl_span gbias);
 
 fl_status fl_cpu_conv_fwd(fl_dev *d, fl_batch b, const fl_window *s, fl_cspan x, fl_cspan w,
                           fl_cspan bias, fl_span y);

@@ -62,15 +62,8 @@ static cut cut_draw(const fl_source *source, const fl_draw *draw, int lane, int 
 /* The same as below for bytes in whole vectors side by side; returns how many pixels those were. */
 static int normalise_bytes(int n, const uint8_t *byte, float shift, float scale, float *out) {
   int i = 0;
-#ifdef __AVX512F__
-  for (; i + 16 <= n; i += 16) {
-    __m512i whole = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(byte + i)));
-    fl_v16 pixel = (fl_v16)_mm512_cvtepi32_ps(whole);
-    *(fl_v16 *)(out + i) = (pixel - FL_ALL(shift)) * FL_ALL(scale);
-  }
-#else
-  (void)n, (void)byte, (void)shift, (void)scale, (void)out;
-#endif
+  for (; i + 16 <= n; i += 16)
+    *(fl_v16 *)(out + i) = (fl_load_bytes(byte + i) - FL_ALL(shift)) * FL_ALL(scale);
   return i;
 }
 
@@ -135,13 +128,15 @@ static void gather_image(const fl_source *source, int64_t example, cut cut, floa
                   x + (k / beside * plane + (int64_t)h * s.width) * beside + k % beside);
 }
 
-enum { AHEAD = 8 }; /* images */
-
-/* Asks for an image before it is read: its place in the data set is anywhere. */
-static void fetch_image(const fl_source *source, int64_t example) {
+/* An image's place in the data set is anywhere. */
+INLINE void fetch_image(const fl_source *source, int64_t example) {
   int64_t bytes = fl_image_size(source->image) * (source->bytes ? 1 : (int64_t)sizeof(float));
-  const char *at = (const char *)source->x + example * bytes;
-  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
+  fl_ask((const char *)source->x + example * bytes, bytes);
+}
+
+void fl_cpu_fetch(fl_dev *d, const fl_source *source, int n, const int32_t *index) {
+  (void)d;
+  for (int i = 0; i < n && i < FL_CPU_AHEAD; i++) fetch_image(source, index[i]);
 }
 
 fl_status fl_cpu_gather(fl_dev *d, fl_batch b, const fl_source *source, const int32_t *index,
@@ -153,16 +148,17 @@ fl_status fl_cpu_gather(fl_dev *d, fl_batch b, const fl_source *source, const in
     int live = b.rows[c];
     float *xs = fl_lane_out(x, c), *goal = target.at ? fl_lane_out(target, c) : NULL;
     const int32_t *rows = index + c * index_stride;
-    for (int row = 0; row < live && row < AHEAD; row++) fetch_image(source, rows[row]);
+    for (int row = 0; x.at && row < live && row < FL_CPU_AHEAD; row++)
+      fetch_image(source, rows[row]);
     for (int row = 0; row < live; row++) {
       int64_t example = rows[row];
-      if (row + AHEAD < live) fetch_image(source, rows[row + AHEAD]);
-      gather_image(source, example, cut_draw(source, draw, c, row), xs + row * size);
+      if (x.at && row + FL_CPU_AHEAD < live) fetch_image(source, rows[row + FL_CPU_AHEAD]);
+      if (x.at) gather_image(source, example, cut_draw(source, draw, c, row), xs + row * size);
       for (int64_t i = 0; label && i < L; i++)
         label[(c * (int64_t)b.B + row) * L + i] = source->label[example * L + i];
       for (int64_t t = 0; goal && t < T; t++) goal[row * T + t] = source->target[example * T + t];
     }
-    memset(xs + live * size, 0, (size_t)((b.B - live) * size) * sizeof(float));
+    if (x.at) memset(xs + live * size, 0, (size_t)((b.B - live) * size) * sizeof(float));
     for (int64_t i = live * L; label && i < b.B * L; i++) label[c * b.B * L + i] = -1;
     if (goal) memset(goal + live * T, 0, (size_t)((b.B - live) * T) * sizeof(float));
   }

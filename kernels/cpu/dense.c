@@ -1,34 +1,10 @@
-#include <string.h>
-
-#include "cpu.h"
-
-#define INLINE static inline __attribute__((always_inline))
-typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
-#define QUARTER(v, i) __builtin_shufflevector(v, v, i, i + 1, i + 2, i + 3)
-#define LANES(F) F(0), F(4), F(8), F(12)
-#define LOW(i) i, 16 + i, i + 1, 17 + i
-#define HIGH(i) i + 2, 18 + i, i + 3, 19 + i
-#define FIRST(i) i, i + 1, 16 + i, 17 + i
-#define LAST(i) i + 2, i + 3, 18 + i, 19 + i
-#define UNPACK_LOW(a, b) __builtin_shufflevector(a, b, LANES(LOW))
-#define UNPACK_HIGH(a, b) __builtin_shufflevector(a, b, LANES(HIGH))
-#define PAIRS_LOW(a, b) __builtin_shufflevector(a, b, LANES(FIRST))
-#define PAIRS_HIGH(a, b) __builtin_shufflevector(a, b, LANES(LAST))
+#include "dense.h"
 
 /* The forward product of a small batch reads w once: 5 rows by 4 outputs at a time, whose running
  * sums, vectors over 16 columns, stay in registers, and at most 10 rows of x and DEEP columns,
  * which stay in the first cache level with the outputs that two tiles share. The order of a sum
  * depends on I alone. */
 enum { DEEP = 800, ROWS = 5, OUTS = 4, GROUP = 10, CHUNK = 64 };
-
-/* The sums of the elements of each v[i]. */
-INLINE v4 totals(const fl_v16 v[OUTS]) {
-  fl_v16 ab = UNPACK_LOW(v[0], v[1]) + UNPACK_HIGH(v[0], v[1]);
-  fl_v16 cd = UNPACK_LOW(v[2], v[3]) + UNPACK_HIGH(v[2], v[3]);
-  fl_v16 s = PAIRS_LOW(ab, cd) + PAIRS_HIGH(ab, cd);
-  v4 near = QUARTER(s, 0) + QUARTER(s, 4), far = QUARTER(s, 8) + QUARTER(s, 12);
-  return near + far;
-}
 
 /* y[row, o] += x[row, 0..n-1] * w[o, 0..n-1] for R rows and C outputs. */
 INLINE void tile(const int R, const int C, int n, int64_t I, int64_t O, const float *x,
@@ -52,9 +28,9 @@ INLINE void tile(const int R, const int C, int n, int64_t I, int64_t O, const fl
     }
   }
   for (int r = 0; r < R; r++) {
-    v4 sum = totals(s[r]);
+    fl_v4 sum = fl_totals(s[r]);
     if (C == OUTS)
-      *(v4 *)(y + r * O) += sum;
+      *(fl_v4 *)(y + r * O) += sum;
     else
       for (int c = 0; c < C; c++) y[r * O + c] += sum[c];
   }
@@ -79,11 +55,7 @@ static void group_fwd(int rows, int n, int64_t I, int64_t O, const float *x, con
 /* y[rows, O] = x w' + bias. */
 static void chunk_fwd(int rows, int64_t I, int64_t O, const float *x, const float *w,
                       const float *bias, float *y) {
-  for (int row = 0; row < rows; row++)
-    if (bias)
-      memcpy(y + row * O, bias, (size_t)O * sizeof *y);
-    else
-      memset(y + row * O, 0, (size_t)O * sizeof *y);
+  fl_start_rows(rows, O, bias, y);
   for (int64_t k = 0; k < I; k += DEEP)
     for (int row = 0; row < rows; row += GROUP)
       group_fwd(rows - row < GROUP ? rows - row : GROUP, I - k < DEEP ? (int)(I - k) : DEEP, I, O,
@@ -139,8 +111,7 @@ static fl_status lane_bwd(fl_batch b, int lane, int64_t I, int64_t O, const floa
   return FEDLANE_OK;
 }
 
-/* gbias += scale * column sums of dy. */
-static void lane_bwd_bias(int rows, int64_t O, const float *dy, float scale, float *gbias) {
+void fl_cpu_dense_bias(int rows, int64_t O, const float *dy, float scale, float *gbias) {
   for (int64_t o = 0; o < O; o += 16) {
     int n = O - o < 16 ? (int)(O - o) : 16;
     fl_v16 sum = {0}, some;
@@ -169,7 +140,7 @@ fl_status fl_cpu_dense_bwd_weights(fl_dev *d, fl_batch b, int I, int O, fl_cspan
     float factor = fl_coef_at(scale, c);
     FL_TRY(lane_bwd(b, c, I, O, fl_lane(x, c), fl_lane(dy, c), NULL, NULL, factor,
                     fl_lane_out(gw, c)));
-    if (gbias.at) lane_bwd_bias(b.rows[c], O, fl_lane(dy, c), factor, fl_lane_out(gbias, c));
+    if (gbias.at) fl_cpu_dense_bias(b.rows[c], O, fl_lane(dy, c), factor, fl_lane_out(gbias, c));
   }
   return FEDLANE_OK;
 }
@@ -181,7 +152,7 @@ fl_status fl_cpu_dense_bwd(fl_dev *d, fl_batch b, int I, int O, fl_cspan x, fl_c
     float factor = fl_coef_at(scale, c);
     FL_TRY(lane_bwd(b, c, I, O, fl_lane(x, c), fl_lane(dy, c), fl_lane(w, c), fl_lane_out(dx, c),
                     factor, fl_lane_out(gw, c)));
-    if (gbias.at) lane_bwd_bias(b.rows[c], O, fl_lane(dy, c), factor, fl_lane_out(gbias, c));
+    if (gbias.at) fl_cpu_dense_bias(b.rows[c], O, fl_lane(dy, c), factor, fl_lane_out(gbias, c));
   }
   return FEDLANE_OK;
 }

@@ -3,9 +3,7 @@
  * memory once and written once. Of each half, what belongs to a row stays in registers: its sums
  * for the gradient of x, and x itself for those of the weights. The sums of a row or of a weight
  * are taken in an order that depends on the number of rows alone. */
-#include "cpu.h"
-
-#define INLINE static inline __attribute__((always_inline))
+#include "dense.h"
 
 enum {
   GROUP = FL_DENSE_GROUP,
@@ -23,28 +21,13 @@ typedef struct work {
   int last;
 } work;
 
-/* 16 floats, or of the last of V vectors those that are there. */
-INLINE void load(const int V, const bool whole, int last, const float *from, int v, fl_v16 *out) {
-  if (whole || v + 1 < V)
-    *out = *(const fl_v16 *)(from + 16 * v);
-  else
-    fl_load_some(from + 16 * v, last, out);
-}
-
-INLINE void store(const int V, const bool whole, int last, float *to, int v, const fl_v16 *value) {
-  if (whole || v + 1 < V)
-    *(fl_v16 *)(to + 16 * v) = *value;
-  else
-    fl_store_some(to + 16 * v, last, value);
-}
-
 /* dx = dy w. */
 INLINE void data(const int R, const int V, const bool whole, const work *k) {
   fl_v16 s[GROUP][2] = {0};
   for (int64_t o = 0; o < k->O; o++) {
     const float *w = k->w + o * k->I;
     fl_v16 ws[2];
-    for (int v = 0; v < V; v++) load(V, whole, k->last, w, v, &ws[v]);
+    for (int v = 0; v < V; v++) fl_load_part(V, whole, k->last, w, v, &ws[v]);
     __builtin_prefetch(w + WIDE, 0, 2);
     __builtin_prefetch(w + WIDE + 16, 0, 2);
     for (int r = 0; r < R; r++) {
@@ -54,38 +37,25 @@ INLINE void data(const int R, const int V, const bool whole, const work *k) {
     }
   }
   for (int r = 0; r < R; r++)
-    for (int v = 0; v < V; v++) store(V, whole, k->last, k->dx + r * k->I, v, &s[r][v]);
+    for (int v = 0; v < V; v++) fl_store_part(V, whole, k->last, k->dx + r * k->I, v, &s[r][v]);
 }
 
 /* gw += scale * dy' x for N outputs from o on; x in registers. */
 INLINE void some_weights(const int N, const int R, const int V, const bool whole, const work *k,
                          fl_v16 x[GROUP][2], int64_t o) {
   float *gw = k->gw + o * k->I;
-  fl_v16 g[2][2] = {0}, scale = FL_ALL(k->scale);
   for (int i = 0; i < N; i++) {
     __builtin_prefetch(gw + i * k->I + WIDE, 0, 2);
     __builtin_prefetch(gw + i * k->I + WIDE + 16, 0, 2);
   }
-  for (int r = 0; r < R; r++)
-    for (int i = 0; i < N; i++) {
-      fl_v16 dy = FL_ALL(k->dy[r * k->O + o + i]);
-      FL_KEEP(dy);
-      for (int v = 0; v < V; v++) g[i][v] = FL_MADD(dy, x[r][v], g[i][v]);
-    }
-  for (int i = 0; i < N; i++)
-    for (int v = 0; v < V; v++) {
-      fl_v16 w;
-      load(V, whole, k->last, gw + i * k->I, v, &w);
-      w = FL_MADD(scale, g[i][v], w);
-      store(V, whole, k->last, gw + i * k->I, v, &w);
-    }
+  fl_add_slopes(N, R, V, whole, k->last, k->I, k->O, x, k->dy + o, k->scale, gw);
 }
 
 INLINE void weights(const int R, const int V, const bool whole, const work *k) {
   fl_v16 x[GROUP][2];
   int64_t o = 0;
   for (int r = 0; r < R; r++)
-    for (int v = 0; v < V; v++) load(V, whole, k->last, k->x + r * k->I, v, &x[r][v]);
+    for (int v = 0; v < V; v++) fl_load_part(V, whole, k->last, k->x + r * k->I, v, &x[r][v]);
   for (; o + 2 <= k->O; o += 2) some_weights(2, R, V, whole, k, x, o);
   if (o < k->O) some_weights(1, R, V, whole, k, x, o);
 }

@@ -4,8 +4,6 @@
  * finite. */
 #include "cpu.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
 enum {
   GROUP = 10,   /* rows that are summed before they are added, as in dense_back.c */
   PANEL = 128,  /* outputs that are sorted together */

@@ -103,13 +103,13 @@ static inline void powers(int K, const float *z, int k, float top, fl_v16 *e) {
   exp_of(e);
 }
 
-/* p = norm * (softmax(z) - one-hot(label)); p may be z. */
+/* p = norm * (softmax(z) - one-hot(label)); p may be z. e: the last powers of the row, which are
+ * all of them where a vector holds it. */
 static inline void slopes(int K, const float *z, int32_t label, float norm, float top, float sum,
-                          float *p) {
+                          fl_v16 e, float *p) {
   float share = norm / sum;
   for (int k = 0; k < K; k += 16) {
-    fl_v16 e;
-    powers(K, z, k, top, &e);
+    if (K > 16) powers(K, z, k, top, &e);
     e = FL_ALL(share) * e - (fl_v16)((i16)FL_ALL(norm) & (i16)(places == label - k));
     fl_store_some(p + k, K - k < 16 ? K - k : 16, &e);
   }
@@ -123,7 +123,7 @@ static double lane_xent(int K, int64_t live, float norm, const int32_t *label, c
   double loss = 0, product = 1;
   for (int64_t row = 0; row < live; row++, z += K) {
     float *p = dz ? dz + row * K : NULL, top;
-    fl_v16 e, sums = {0};
+    fl_v16 e = {0}, sums = {0};
     if (label[row] < 0) {
       if (p) memset(p, 0, (size_t)K * sizeof *p);
       continue;
@@ -135,7 +135,7 @@ static double lane_xent(int K, int64_t live, float norm, const int32_t *label, c
       sums += e;
     }
     float sum = sum_of(&sums);
-    if (p) slopes(K, z, label[row], norm, top, sum, p);
+    if (p) slopes(K, z, label[row], norm, top, sum, e, p);
     product *= sum;
     if (product < 1e200) continue;
     loss += log(product);

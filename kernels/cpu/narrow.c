@@ -8,8 +8,6 @@
 
 #include "pool.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
 enum {
   V = 16,
   CHANNELS = 8, /* of the input, at most */

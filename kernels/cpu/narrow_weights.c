@@ -3,8 +3,6 @@
  * registers at a time. */
 #include "narrow.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
 enum {
   V = 16,
   OUTS = FL_PLANES_TOGETHER,

@@ -17,8 +17,6 @@ enum {
   DEEP = 1024, /* columns that are packed for it at once */
 };
 
-#define INLINE static inline __attribute__((always_inline))
-
 /* scale times columns first .. first+N-1 of x[rows, I] as to[rows_up, N], with zeros past the last
  * row and column. */
 INLINE void pack(const int64_t N, int rows, int rows_up, int64_t I, int64_t first, float scale,

@@ -47,10 +47,16 @@ static void axpby(int64_t n, float a, const float *x, float b, float *y) {
     for (int64_t i = 0; i < n; i++) y[i] = a * x[i] + b * y[i];
 }
 
+/* What is written is asked for first, a tile at a time: another core may have read it last. */
 fl_status fl_cpu_axpby(fl_dev *d, int C, int64_t n, fl_coef a, fl_cspan x, fl_coef b, fl_span y) {
   (void)d;
   for (int c = 0; c < C; c++)
-    axpby(n, fl_coef_at(a, c), x.at ? fl_lane(x, c) : NULL, fl_coef_at(b, c), fl_lane_out(y, c));
+    for (int64_t at = 0; at < n; at += TILE) {
+      float *ys = fl_lane_out(y, c) + at;
+      int m = n - at < TILE ? (int)(n - at) : TILE;
+      for (int i = 0; i < m; i += 16) __builtin_prefetch(ys + i, 1, 3);
+      axpby(m, fl_coef_at(a, c), x.at ? fl_lane(x, c) + at : NULL, fl_coef_at(b, c), ys);
+    }
   return FEDLANE_OK;
 }
 

@@ -15,7 +15,6 @@ enum {
   WEIGHTS = 256 * 256, /* pairs of channels up to which the weights' spots are cheap enough */
 };
 
-#define INLINE static inline __attribute__((always_inline))
 #define FOUR(v) (float)(v), (float)(v), (float)(v), (float)(v)
 #define ALL(v) ((fl_v16){FOUR(v), FOUR(v), FOUR(v), FOUR(v)})
 

@@ -68,6 +68,9 @@ extern "C" const fl_ops fl_cuda_ops = {
     fl_cuda_add64,
     fl_cuda_unmix,
     nullptr, /* dense_bwd: the two halves have launches of their own */
+    nullptr, /* fetch */
+    nullptr, /* dense_pick_fwd: gather is a launch beside others */
+    nullptr, /* dense_pick_bwd_weights */
     fl_cuda_conv_relu_fwd,
     fl_cuda_pool_relu_bwd,
     fl_cuda_conv_bwd_data_relu,
