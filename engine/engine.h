@@ -100,6 +100,12 @@ typedef struct fl_metric {
   fl_status (*value)(const fl_task *task, const fl_scored *of, double *value);
 } fl_metric;
 
+/* What a round came to, and when it ended, in seconds since 1970. */
+typedef struct fl_row {
+  fedlane_metrics of;
+  double when;
+} fl_row;
+
 /* A sink takes the metrics of each round. `path` is the run folder. */
 typedef struct fl_sink_kind {
   fl_record record;
@@ -107,8 +113,8 @@ typedef struct fl_sink_kind {
    * rows of an earlier try are removed. */
   fl_status (*open)(const char *path, const fl_config *config, const fl_dataset *data,
                     int resumed_after, void **state);
-  /* settle: this row and those before it are in their file when it returns. */
-  fl_status (*row)(void *state, const fedlane_metrics *metrics, bool settle);
+  /* Rows in their order, n >= 1; they are in their file when it returns. */
+  fl_status (*rows)(void *state, int n, const fl_row *row);
   fl_status (*close)(void **state); /* also on failure; flushes */
 } fl_sink_kind;
 

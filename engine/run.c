@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "files.h"
@@ -206,13 +205,7 @@ static fl_status open_folder(fedlane_run *run, bool resume) {
   if (!*output) return FEDLANE_OK;
   if (resume) FL_TRY(fl_checkpoint_load(run));
   FL_TRY(write_config(output, run->config->resolved));
-  for (int i = 0; i < fl_sinks.n && i < FL_SINKS_MAX; i++) {
-    run->sink[i].kind = (const fl_sink_kind *)fl_sinks.entry[i];
-    FL_TRY(
-        run->sink[i].kind->open(output, run->config, &run->data, run->round, &run->sink[i].state));
-    run->n_sink = i + 1;
-  }
-  return FEDLANE_OK;
+  return fl_rows_open(run, output);
 }
 
 static fl_status open_parts(fedlane_run *run, int flags) {
@@ -258,22 +251,11 @@ fedlane_status fedlane_open(const char *path, int n_override, const char *const 
   return status;
 }
 
-/* Closes every sink; the first failure is returned. */
-static fl_status close_sinks(fedlane_run *run) {
-  fl_status status = FEDLANE_OK;
-  for (int i = 0; i < run->n_sink; i++) {
-    fl_status closed = run->sink[i].kind->close(&run->sink[i].state);
-    if (status == FEDLANE_OK) status = closed;
-  }
-  run->n_sink = 0;
-  return status;
-}
-
 void fedlane_close(fedlane_run **handle) {
   fedlane_run *run = *handle;
   if (!run) return;
   fl_serving_close(run, run->config && run->round >= run->config->train.rounds);
-  close_sinks(run);
+  fl_rows_close(run);
   fl_eval_close(run);
   fl_cohort_close(&run->cohort);
   fl_store_close(&run->store);
@@ -304,24 +286,10 @@ static fl_status save_all(fedlane_run *run) {
   if (!path) return fl_fail(FEDLANE_MEMORY, "no memory for the name of the model's file");
   FL_GO(fl_checkpoint_save(run));
   FL_GO(fl_weights_save(run, path));
-  FL_GO(close_sinks(run));
+  FL_GO(fl_rows_close(run));
 done:
   free(path);
   return status;
-}
-
-/* Hands a row to the sinks. Rounds may be shorter than it takes to write a file, so rows of many
- * rounds a second go to the files together, twenty times a second, and before a checkpoint, which
- * promises all up to its round. A fleet's next round may be long in coming. */
-static fl_status write_row(fedlane_run *run, const fedlane_metrics *m, bool settle) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  double now = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-  settle |= run->fleet || now - run->settled > 0.05;
-  if (settle) run->settled = now;
-  for (int i = 0; i < run->n_sink; i++)
-    FL_TRY(run->sink[i].kind->row(run->sink[i].state, m, settle));
-  return FEDLANE_OK;
 }
 
 fedlane_status fedlane_round(fedlane_run *run, fedlane_metrics *out) {
@@ -335,7 +303,7 @@ fedlane_status fedlane_round(fedlane_run *run, fedlane_metrics *out) {
                        .client_worst = NAN};
   if (run->round >= c->train.rounds) {
     /* A run that was killed after its last checkpoint still lacks its model and report. */
-    if (run->n_sink > 0) FL_TRY(save_all(run));
+    if (run->rows.n_sink > 0) FL_TRY(save_all(run));
     return FEDLANE_DONE;
   }
   if (run->stop) {
@@ -347,7 +315,8 @@ fedlane_status fedlane_round(fedlane_run *run, fedlane_metrics *out) {
   FL_TRY(status);
   bool last = run->round >= c->train.rounds, save = due(c->checkpoint.every, run->round);
   if (last || due(c->eval.every, run->round)) FL_TRY(fl_eval(run, &m));
-  FL_TRY(write_row(run, &m, last || save));
+  /* A checkpoint promises all rows up to its round; a fleet's next one may be long in coming. */
+  FL_TRY(fl_rows_add(run, &m, last || save || run->fleet));
   if (last)
     FL_TRY(save_all(run));
   else if (save)

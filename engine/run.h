@@ -95,6 +95,18 @@ typedef struct fl_station {
   char *sentence;                   /* why it failed; owned */
 } fl_station;
 
+/* rows.c: what becomes of the metrics of rounds in a run's folder. */
+enum { FL_ROWS_MAX = 64 };
+typedef struct fl_rows {
+  int n_sink, n;
+  struct {
+    const fl_sink_kind *kind;
+    void *state;
+  } sink[FL_SINKS_MAX];
+  fl_row row[FL_ROWS_MAX]; /* [n] that wait to be written */
+  double written;          /* when rows were last written, in seconds */
+} fl_rows;
+
 /* The vectors that clients keep between rounds, in host memory (or a file when it does not fit),
  * untouched pages costing nothing. A client never seen has zeros. */
 typedef struct fl_store {
@@ -172,12 +184,7 @@ struct fedlane_run {
   const fl_metric *metric[FL_METRICS_MAX], *client_metric; /* of the central test; of a client */
   int n_metric;
   fl_groups central, clients; /* what evaluation looks at */
-  struct {
-    const fl_sink_kind *kind;
-    void *state;
-  } sink[FL_SINKS_MAX];
-  int n_sink;
-  double settled;           /* when rows were last seen to be in their files, in seconds */
+  fl_rows rows;
   int last_checkpoint;      /* round of the newest checkpoint; -1: none */
   struct fl_serving *fleet; /* where clients are trained; NULL: here */
 };
@@ -244,6 +251,14 @@ fl_draw fl_lanes_draw(const fedlane_run *run, const fl_lanes *lanes, fl_purpose 
 /* Whether a filter from the first-th to the one before `end` changes elements of updates one by
  * one. */
 bool fl_filters_touch(const fedlane_run *run, int first, int end);
+/* rows.c. Opens every sink. */
+fl_status fl_rows_open(fedlane_run *run, const char *folder);
+/* Hands the metrics of a round to the sinks; `now`: they and all before are in their files when it
+ * returns, as they are at the latest when the next row comes after 50 ms or FL_ROWS_MAX rows wait.
+ */
+fl_status fl_rows_add(fedlane_run *run, const fedlane_metrics *metrics, bool now);
+/* Writes what waits and closes every sink; the first failure is returned. */
+fl_status fl_rows_close(fedlane_run *run);
 /* piece.c: one forward and backward pass of the call's first `live` lanes, and the steps it
  * completes. w: the weights that they read: their own, or, while these are still equal, the
  * round's. */

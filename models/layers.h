@@ -42,6 +42,8 @@ typedef struct fl_node {
   bool picks;             /* dense: it can read the data set itself, before which nothing is done */
 } fl_node;
 
+static inline bool fl_goes_back(const fl_node *n) { return n->n_tensor > 0 || n->dx || n->dskip; }
+
 /* One layer's view of a pass: its own slices of every lane. */
 typedef struct fl_pass {
   const fl_ops *ops;

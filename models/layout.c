@@ -35,8 +35,6 @@ static void grow(block *b, int64_t floats) {
   if (size > b->size) b->size = size;
 }
 
-static bool runs_back(const fl_node *n) { return n->n_tensor > 0 || n->dx || n->dskip; }
-
 /* Whether layer i leaves every float where it is: a flatten of one channel before a dense layer
  * that alone reads it, and reads the activations, not a history. */
 static bool moves_nothing(const builder *w, int i) {
@@ -112,7 +110,7 @@ static void live_all(builder *w) {
     grow(&w->stat[i + 1], n->n_stat);
     if (n->block_end) live(&w->value[w->root[n->block_end + 1]], i);
     if (n->block_end && n->pool) live(&w->stat[n->pool + 1], i);
-    if (w->train && runs_back(n)) live_back(w, i);
+    if (w->train && fl_goes_back(n)) live_back(w, i);
   }
 }
 

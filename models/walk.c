@@ -183,6 +183,7 @@ fl_status fl_model_backward(const fl_model *model, const fl_walk *of, const fl_s
     return fl_fail(FEDLANE_INTERNAL, "%d terms for one step; at most %d are allowed", sink->n_term,
                    FL_TERMS_MAX);
   for (int i = model->n_layer - 1; i >= 0; i--) {
+    if (!fl_goes_back(&model->node[i])) continue;
     fl_pass p = pass_of(&k, i);
     p.dy = grad_at(&k, i + 1);
     if (p.node->kind->back_first) FL_TRY(p.node->kind->back_first(&p));

@@ -48,14 +48,16 @@ static fedlane_metrics metrics(int r) {
   return m;
 }
 
-/* Writes the rounds first .. last as one life of a run. */
+#define ENDED 1700000000.5 /* round 0, in seconds since 1970; a round takes a second */
+
+/* Writes the rounds first .. last as one life of a run, two at a time. */
 static void write_rows(const fl_sink_kind *sink, const char *folder, int first, int last) {
   fl_config c = config();
   void *state = NULL;
   CU_ASSERT_EQUAL_FATAL(sink->open(folder, &c, &read_data, first - 1, &state), FEDLANE_OK);
-  for (int r = first; r <= last; r++) {
-    fedlane_metrics m = metrics(r);
-    CU_ASSERT_EQUAL(sink->row(state, &m, r % 2 == 0), FEDLANE_OK);
+  for (int r = first; r <= last; r += 2) {
+    fl_row row[2] = {{metrics(r), ENDED + r}, {metrics(r + 1), ENDED + r + 1}};
+    CU_ASSERT_EQUAL(sink->rows(state, r < last ? 2 : 1, row), FEDLANE_OK);
   }
   CU_ASSERT_EQUAL(sink->close(&state), FEDLANE_OK);
   CU_ASSERT_PTR_NULL(state);
@@ -193,6 +195,12 @@ static field next_field(const unsigned char **at) {
   return f;
 }
 
+static double double_of(uint64_t bits) {
+  double value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
 /* The simple_value of `tag` in a Summary; NaN when it is not there. */
 static float summary_value(field summary, const char *tag) {
   const unsigned char *at = summary.data, *end = at + summary.value;
@@ -224,14 +232,16 @@ static void check_events(const char *folder, int last) {
     CU_ASSERT_EQUAL(little(at + 12 + length, 4), masked(at + 12, length));
     const unsigned char *in = at + 12, *stop = in + length;
     n++;
-    field step = {0}, summary = {0};
+    field wall = {0}, step = {0}, summary = {0};
     while (in < stop) {
       field f = next_field(&in);
+      if (f.number == 1) wall = f;
       if (f.number == 2) step = f;
       if (f.number == 3) CU_ASSERT_EQUAL(memcmp(f.data, "brain.Event:2", f.value), 0);
       if (f.number == 5) summary = f;
     }
     CU_ASSERT_EQUAL((int)step.value, n);
+    CU_ASSERT(n == 0 || double_of(wall.value) == ENDED + n);
     CU_ASSERT_EQUAL(summary.data != NULL, n > 0);
     if (n > 0 && n != 3)
       CU_ASSERT_DOUBLE_EQUAL(summary_value(summary, "loss/train"), 1.0 / n, 1e-6);
@@ -283,7 +293,7 @@ static json_t *page_data(const char *page) {
 static void page(void) {
   const char *folder = fl_test_folder();
   int64_t size;
-  write_rows(kind("jsonl"), folder, 1, 4);
+  write_rows(kind("jsonl"), folder, 1, 6); /* whose rows the page shows */
   write_rows(kind("report"), folder, 3, 6);
   char *text = read_text(folder, "report.html", &size);
   CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"skipped\":3"));
@@ -320,7 +330,7 @@ static void unwritable(void) {
 static void full_disk(void) {
   const char *folder = fl_test_folder();
   fl_config c = config();
-  fedlane_metrics m = metrics(1);
+  fl_row row = {metrics(1), ENDED};
   struct rlimit limit, none;
   CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_FSIZE, &limit), 0);
   none = (struct rlimit){0, limit.rlim_max};
@@ -330,9 +340,9 @@ static void full_disk(void) {
     void *state = NULL;
     CU_ASSERT_EQUAL_FATAL(sink->open(folder, &c, &read_data, 0, &state), FEDLANE_OK);
     setrlimit(RLIMIT_FSIZE, &none);
-    fl_status row = sink->row(state, &m, true), closed = sink->close(&state);
+    fl_status wrote = sink->rows(state, 1, &row), closed = sink->close(&state);
     setrlimit(RLIMIT_FSIZE, &limit);
-    CU_ASSERT(row == FEDLANE_IO || closed == FEDLANE_IO);
+    CU_ASSERT(wrote == FEDLANE_IO || closed == FEDLANE_IO);
     CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), folder));
   }
 }

@@ -11,12 +11,14 @@ typedef struct jsonl {
   char *path;
 } jsonl;
 
-static fl_status write_row(FILE *file, const char *path, const json_t *row, bool settle) {
-  char *text = json_dumps(row, JSON_REAL_PRECISION(9));
-  if (!text) return fl_fail(FEDLANE_MEMORY, "there is no memory for a row of %s", path);
-  bool good = fputs(text, file) != EOF && fputc('\n', file) != EOF;
-  good = good && (!settle || fflush(file) == 0);
-  free(text);
+static fl_status write_row(FILE *file, const char *path, const json_t *row) {
+  char text[FL_ROW_MAX];
+  size_t n = json_dumpb(row, text, sizeof text - 1, JSON_REAL_PRECISION(9));
+  if (n == 0 || n >= sizeof text)
+    return fl_fail(FEDLANE_INTERNAL, "a row of %zu bytes for %s; at most %d are allowed", n, path,
+                   FL_ROW_MAX);
+  text[n++] = '\n';
+  bool good = fwrite(text, 1, n, file) == n;
   return good ? FEDLANE_OK : fl_fail(FEDLANE_IO, "%s cannot be written: %s", path, strerror(errno));
 }
 
@@ -28,7 +30,7 @@ static fl_status rewrite(const char *folder, const char *path, int resumed_after
   size_t i;
   FL_TRY(fl_rows_read(folder, resumed_after, &rows));
   FL_GO(fl_aside_open(path, &aside));
-  json_array_foreach(rows, i, row) FL_GO(write_row(aside.file, path, row, false));
+  json_array_foreach(rows, i, row) FL_GO(write_row(aside.file, path, row));
   FL_GO(fl_aside_commit(&aside));
 done:
   if (status != FEDLANE_OK) fl_aside_abandon(&aside);
@@ -66,18 +68,22 @@ done:
   return status;
 }
 
-static fl_status jsonl_row(void *state, const fedlane_metrics *metrics, bool settle) {
+static fl_status jsonl_rows(void *state, int n, const fl_row *row) {
   jsonl *s = state;
-  json_t *row = fl_row_json(metrics);
-  if (!row) return fl_fail(FEDLANE_MEMORY, "there is no memory for a row of %s", s->path);
-  fl_status status = write_row(s->file, s->path, row, settle);
-  json_decref(row);
-  return status;
+  for (int i = 0; i < n; i++) {
+    json_t *one = fl_row_json(&row[i].of);
+    if (!one) return fl_fail(FEDLANE_MEMORY, "there is no memory for a row of %s", s->path);
+    fl_status status = write_row(s->file, s->path, one);
+    json_decref(one);
+    FL_TRY(status);
+  }
+  if (fflush(s->file) == 0) return FEDLANE_OK;
+  return fl_fail(FEDLANE_IO, "%s cannot be written: %s", s->path, strerror(errno));
 }
 
 const fl_sink_kind fl_sink_jsonl = {
     .record = {.name = "jsonl", .help = "metrics.jsonl: one JSON object a round"},
     .open = jsonl_open,
-    .row = jsonl_row,
+    .rows = jsonl_rows,
     .close = jsonl_close,
 };

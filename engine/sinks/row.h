@@ -11,6 +11,8 @@
  * NULL when memory is exhausted. */
 json_t *fl_row_json(const fedlane_metrics *metrics);
 
+enum { FL_ROW_MAX = 8192 }; /* characters of a row's text */
+
 /* Reads the rows 1 .. last of folder/metrics.jsonl into a new array (json_decref it). Reading ends
  * at the first line that is not a whole row: what a killed run may leave behind. A missing file
  * gives an empty array. Errors: IO, MEMORY. */

@@ -47,7 +47,7 @@ static uint64_t get(const uint8_t *at, int bytes) {
   return value;
 }
 
-static fl_status write_event(board *s, FILE *file, const FlTb__Event *event, bool settle) {
+static fl_status write_event(board *s, FILE *file, const FlTb__Event *event) {
   size_t size = fl_tb__event__get_packed_size(event);
   uint8_t *body = s->record + HEAD;
   if (size > RECORD_MAX - HEAD - FOOT)
@@ -57,7 +57,7 @@ static fl_status write_event(board *s, FILE *file, const FlTb__Event *event, boo
   fl_tb__event__pack(event, body);
   put(body + size, masked_crc(s, body, size), 4);
   size += HEAD + FOOT;
-  if (fwrite(s->record, 1, size, file) != size || (settle && fflush(file)))
+  if (fwrite(s->record, 1, size, file) != size)
     return fl_fail(FEDLANE_IO, "%s cannot be written: %s", s->path, strerror(errno));
   return FEDLANE_OK;
 }
@@ -86,7 +86,7 @@ static fl_status write_version(board *s, FILE *file) {
   event.has_wall_time = 1;
   event.wall_time = now();
   event.file_version = version;
-  return write_event(s, file, &event, false);
+  return write_event(s, file, &event);
 }
 
 /* Leaves the events of the rounds 1 .. resumed_after in the file, written aside and renamed. */
@@ -98,8 +98,7 @@ static fl_status rewrite(board *s, int resumed_after) {
   FL_GO(fl_aside_open(s->path, &aside));
   FL_GO(write_version(s, aside.file));
   while (old && (event = read_event(s, old)) != NULL) {
-    if (event->summary && event->step <= resumed_after)
-      FL_GO(write_event(s, aside.file, event, false));
+    if (event->summary && event->step <= resumed_after) FL_GO(write_event(s, aside.file, event));
     fl_tb__event__free_unpacked(event, NULL);
   }
   FL_GO(fl_aside_commit(&aside));
@@ -159,7 +158,8 @@ static void add_point(curves *c, const char *group, const char *name, double val
   c->list[c->n++] = v;
 }
 
-static fl_status board_row(void *state, const fedlane_metrics *m, bool settle) {
+static fl_status write_row(board *s, const fl_row *row) {
+  const fedlane_metrics *m = &row->of;
   curves c = {.n = 0};
   FlTb__Summary summary = FL_TB__SUMMARY__INIT;
   FlTb__Event event = FL_TB__EVENT__INIT;
@@ -184,16 +184,22 @@ static fl_status board_row(void *state, const fedlane_metrics *m, bool settle) {
   summary.n_value = c.n;
   summary.value = c.list;
   event.has_wall_time = event.has_step = 1;
-  event.wall_time = now();
+  event.wall_time = row->when;
   event.step = m->round;
   event.summary = &summary;
+  return write_event(s, s->file, &event);
+}
+
+static fl_status board_rows(void *state, int n, const fl_row *row) {
   board *s = state;
-  return write_event(s, s->file, &event, settle);
+  for (int i = 0; i < n; i++) FL_TRY(write_row(s, &row[i]));
+  if (fflush(s->file) == 0) return FEDLANE_OK;
+  return fl_fail(FEDLANE_IO, "%s cannot be written: %s", s->path, strerror(errno));
 }
 
 const fl_sink_kind fl_sink_tensorboard = {
     .record = {.name = "tensorboard", .help = "events.out.tfevents.fedlane: TensorBoard's curves"},
     .open = board_open,
-    .row = board_row,
+    .rows = board_rows,
     .close = board_close,
 };
