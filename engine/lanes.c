@@ -14,8 +14,7 @@ static void deal_examples(const fedlane_run *run, fl_station *s, int lane) {
   for (int e = 0; e < plan->epochs; e++, to += (int64_t)a_epoch * plan->batch) {
     memcpy(to, run->people.index + run->people.offset[l->client[lane]], (size_t)n * sizeof *to);
     fl_cohort_shuffle(run, run->round + 1, l->client[lane], l->nth[lane], e, n, to);
-    if (e == 0 && l->ops->fetch)
-      l->ops->fetch(l->dev, &s->source, n < plan->batch ? n : plan->batch, to);
+    if (e == 0 && l->ops->fetch) l->ops->fetch(l->dev, &s->source, n, to);
     memset(to + n, 0, ((size_t)a_epoch * (size_t)plan->batch - (size_t)n) * sizeof *to);
   }
 }

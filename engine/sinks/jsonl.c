@@ -1,5 +1,6 @@
 /* metrics.jsonl: one JSON object a round, for any program that reads lines. */
 #include <errno.h>
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,18 +10,8 @@
 typedef struct jsonl {
   FILE *file;
   char *path;
+  locale_t plain; /* with a point in numbers, whatever the user's language */
 } jsonl;
-
-static fl_status write_row(FILE *file, const char *path, const json_t *row) {
-  char text[FL_ROW_MAX];
-  size_t n = json_dumpb(row, text, sizeof text - 1, JSON_REAL_PRECISION(9));
-  if (n == 0 || n >= sizeof text)
-    return fl_fail(FEDLANE_INTERNAL, "a row of %zu bytes for %s; at most %d are allowed", n, path,
-                   FL_ROW_MAX);
-  text[n++] = '\n';
-  bool good = fwrite(text, 1, n, file) == n;
-  return good ? FEDLANE_OK : fl_fail(FEDLANE_IO, "%s cannot be written: %s", path, strerror(errno));
-}
 
 /* Leaves the rows 1 .. resumed_after in the file, written aside and renamed. */
 static fl_status rewrite(const char *folder, const char *path, int resumed_after) {
@@ -30,7 +21,10 @@ static fl_status rewrite(const char *folder, const char *path, int resumed_after
   size_t i;
   FL_TRY(fl_rows_read(folder, resumed_after, &rows));
   FL_GO(fl_aside_open(path, &aside));
-  json_array_foreach(rows, i, row) FL_GO(write_row(aside.file, path, row));
+  json_array_foreach(rows, i, row) {
+    json_dumpf(row, aside.file, JSON_REAL_PRECISION(9));
+    fputc('\n', aside.file);
+  }
   FL_GO(fl_aside_commit(&aside));
 done:
   if (status != FEDLANE_OK) fl_aside_abandon(&aside);
@@ -44,6 +38,7 @@ static fl_status jsonl_close(void **state) {
   if (!s) return FEDLANE_OK;
   if (s->file && fclose(s->file))
     status = fl_fail(FEDLANE_IO, "%s cannot be written: %s", s->path, strerror(errno));
+  if (s->plain) freelocale(s->plain);
   free(s->path);
   free(s);
   *state = NULL;
@@ -56,7 +51,9 @@ static fl_status jsonl_open(const char *path, const fl_config *config, const fl_
   fl_status status = FEDLANE_OK;
   jsonl *s = calloc(1, sizeof *s);
   *state = s;
-  if (!s || !(s->path = fl_path_join(path, "metrics.jsonl"))) {
+  if (s) s->path = fl_path_join(path, "metrics.jsonl");
+  if (s) s->plain = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
+  if (!s || !s->path || !s->plain) {
     status = fl_fail(FEDLANE_MEMORY, "there is no memory for the metrics in %s", path);
     goto done;
   }
@@ -70,14 +67,15 @@ done:
 
 static fl_status jsonl_rows(void *state, int n, const fl_row *row) {
   jsonl *s = state;
+  bool good = true;
+  locale_t before = uselocale(s->plain);
   for (int i = 0; i < n; i++) {
-    json_t *one = fl_row_json(&row[i].of);
-    if (!one) return fl_fail(FEDLANE_MEMORY, "there is no memory for a row of %s", s->path);
-    fl_status status = write_row(s->file, s->path, one);
-    json_decref(one);
-    FL_TRY(status);
+    char text[FL_ROW_MAX];
+    size_t size = fl_row_text(&row[i].of, text);
+    good = good && fwrite(text, 1, size, s->file) == size;
   }
-  if (fflush(s->file) == 0) return FEDLANE_OK;
+  uselocale(before);
+  if (good && fflush(s->file) == 0) return FEDLANE_OK;
   return fl_fail(FEDLANE_IO, "%s cannot be written: %s", s->path, strerror(errno));
 }
 

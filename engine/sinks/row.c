@@ -2,50 +2,66 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "files.h"
 
-static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+/* The key of the next value: `before` and `name`. */
+static char *key(char *at, const char *before, const char *name) {
+  if (at[-1] != '{') at = stpcpy(at, ", ");
+  at = stpcpy(stpcpy(stpcpy(at, "\""), before), name);
+  return stpcpy(at, "\": ");
+}
 
-json_t *fl_row_json(const fedlane_metrics *m) {
-  json_t *row = json_pack("{s:i, s:o, s:o, s:o, s:i, s:I, s:i, s:I, s:I}",             //
-                          "round", m->round, "seconds", number(m->seconds),            //
-                          "train_loss", number(m->train_loss),                         //
-                          "train_accuracy", number(m->train_accuracy),                 //
-                          "clients", m->clients, "examples", (json_int_t)m->examples,  //
-                          "dropped", m->dropped, "bytes_up", (json_int_t)m->bytes_up,  //
-                          "bytes_down", (json_int_t)m->bytes_down);
-  int failed = row == NULL;
-  failed |= json_object_set_new(row, "joules", number(m->joules));
-  failed |= json_object_set_new(row, "gflops", number(m->gflops));
-  failed |= json_object_set_new(row, "gbytes_per_second", number(m->gbytes_per_second));
+static char *whole(char *at, const char *name, int64_t value) {
+  at = key(at, "", name);
+  return at + sprintf(at, "%lld", (long long)value);
+}
+
+/* A real number stays one when it is whole: 1.0. */
+static char *real(char *at, const char *before, const char *name, double value) {
+  at = key(at, before, name);
+  if (!isfinite(value)) return stpcpy(at, "null");
+  int n = sprintf(at, "%.9g", value);
+  return strpbrk(at, ".e") ? at + n : stpcpy(at + n, ".0");
+}
+
+/* Names are short words of ours, without anything that JSON has to mark. */
+size_t fl_row_text(const fedlane_metrics *m, char text[FL_ROW_MAX]) {
+  char *at = stpcpy(text, "{");
+  at = whole(at, "round", m->round);
+  at = real(at, "", "seconds", m->seconds);
+  at = real(at, "", "train_loss", m->train_loss);
+  at = real(at, "", "train_accuracy", m->train_accuracy);
+  at = whole(at, "clients", m->clients);
+  at = whole(at, "examples", m->examples);
+  at = whole(at, "dropped", m->dropped);
+  at = whole(at, "bytes_up", m->bytes_up);
+  at = whole(at, "bytes_down", m->bytes_down);
+  at = real(at, "", "joules", m->joules);
+  at = real(at, "", "gflops", m->gflops);
+  at = real(at, "", "gbytes_per_second", m->gbytes_per_second);
   if (!isnan(m->test_loss) || !isnan(m->test_accuracy)) {
-    failed |= json_object_set_new(row, "test_loss", number(m->test_loss));
-    failed |= json_object_set_new(row, "test_accuracy", number(m->test_accuracy));
+    at = real(at, "", "test_loss", m->test_loss);
+    at = real(at, "", "test_accuracy", m->test_accuracy);
   }
-  for (int i = 0; i < FEDLANE_SCORES_MAX && m->score[i].name; i++) {
-    char key[64];
-    snprintf(key, sizeof key, "test_%s", m->score[i].name);
-    failed |= json_object_set_new(row, key, number(m->score[i].value));
-  }
+  for (int i = 0; i < FEDLANE_SCORES_MAX && m->score[i].name; i++)
+    at = real(at, "test_", m->score[i].name, m->score[i].value);
   if (m->left_out[0].name) {
-    json_t *causes = json_object();
+    at = stpcpy(key(at, "", "left_out"), "{");
     for (int i = 0; i < FEDLANE_CAUSES_MAX && m->left_out[i].name; i++)
-      failed |= json_object_set_new(causes, m->left_out[i].name,
-                                    json_integer((json_int_t)m->left_out[i].count));
-    failed |= json_object_set_new(row, "left_out", causes);
+      at = whole(at, m->left_out[i].name, m->left_out[i].count);
+    at = stpcpy(at, "}");
   }
   if (m->client_metric) {
-    failed |= json_object_set_new(row, "client_metric", json_string(m->client_metric));
-    failed |= json_object_set_new(row, "client_mean", number(m->client_mean));
-    failed |= json_object_set_new(row, "client_deviation", number(m->client_deviation));
-    failed |= json_object_set_new(row, "client_worst", number(m->client_worst));
+    at = stpcpy(stpcpy(stpcpy(key(at, "", "client_metric"), "\""), m->client_metric), "\"");
+    at = real(at, "", "client_mean", m->client_mean);
+    at = real(at, "", "client_deviation", m->client_deviation);
+    at = real(at, "", "client_worst", m->client_worst);
   }
-  if (!failed) return row;
-  json_decref(row);
-  return NULL;
+  return (size_t)(stpcpy(at, "}\n") - text);
 }
 
 fl_status fl_rows_read(const char *folder, int last, json_t **out) {

@@ -128,7 +128,7 @@ static void gather_image(const fl_source *source, int64_t example, cut cut, floa
                   x + (k / beside * plane + (int64_t)h * s.width) * beside + k % beside);
 }
 
-/* An image's place in the data set is anywhere. */
+/* An example's place in the data set is anywhere. */
 INLINE void fetch_image(const fl_source *source, int64_t example) {
   int64_t bytes = fl_image_size(source->image) * (source->bytes ? 1 : (int64_t)sizeof(float));
   fl_ask((const char *)source->x + example * bytes, bytes);
@@ -137,6 +137,8 @@ INLINE void fetch_image(const fl_source *source, int64_t example) {
 void fl_cpu_fetch(fl_dev *d, const fl_source *source, int n, const int32_t *index) {
   (void)d;
   for (int i = 0; i < n && i < FL_CPU_AHEAD; i++) fetch_image(source, index[i]);
+  for (int i = 0; i < n && source->label; i++)
+    fl_ask(source->label + index[i] * (int64_t)source->n_label, sizeof(int32_t));
 }
 
 fl_status fl_cpu_gather(fl_dev *d, fl_batch b, const fl_source *source, const int32_t *index,

@@ -55,7 +55,11 @@ static void group_fwd(int rows, int n, int64_t I, int64_t O, const float *x, con
 /* y[rows, O] = x w' + bias. */
 static void chunk_fwd(int rows, int64_t I, int64_t O, const float *x, const float *w,
                       const float *bias, float *y) {
-  fl_start_rows(rows, O, bias, y);
+  for (int row = 0; row < rows; row++)
+    if (bias)
+      memcpy(y + row * O, bias, (size_t)O * sizeof *y);
+    else
+      memset(y + row * O, 0, (size_t)O * sizeof *y);
   for (int64_t k = 0; k < I; k += DEEP)
     for (int row = 0; row < rows; row += GROUP)
       group_fwd(rows - row < GROUP ? rows - row : GROUP, I - k < DEEP ? (int)(I - k) : DEEP, I, O,

@@ -60,15 +60,6 @@ INLINE void fl_add_slopes(const int N, const int R, const int V, const bool whol
     }
 }
 
-/* y[rows, O] = bias, or 0 where there is none. */
-static inline void fl_start_rows(int rows, int64_t O, const float *bias, float *y) {
-  for (int row = 0; row < rows; row++)
-    if (bias)
-      memcpy(y + row * O, bias, (size_t)O * sizeof *y);
-    else
-      memset(y + row * O, 0, (size_t)O * sizeof *y);
-}
-
 /* dense.c: gbias += scale * column sums of dy. */
 void fl_cpu_dense_bias(int rows, int64_t O, const float *dy, float scale, float *gbias);
 

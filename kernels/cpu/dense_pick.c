@@ -70,23 +70,24 @@ INLINE void add_columns(const int R, const int C, const bool whole, int last, in
   }
 }
 
-/* A row's sums, unrolled so that they stay in registers. */
-INLINE void add_sums(const int C, const fl_v16 s[OUTS], float scale, float *y) {
+/* y = bias + scale * a row's sums, unrolled so that these stay in registers. */
+INLINE void put_sums(const int C, const fl_v16 s[OUTS], float scale, const float *bias, float *y) {
   fl_v4 some = fl_totals(s) * scale;
-  if (C >= 4)
-    *(fl_v4 *)y += some;
-  else
-    y[0] += some[0];
+  if (C < 4) {
+    y[0] = bias[0] + some[0];
+    return;
+  }
+  *(fl_v4 *)y = *(const fl_v4 *)bias + some;
   if (C < 10) return;
-  *(fl_v4 *)(y + 4) += fl_totals(s + 4) * scale;
+  *(fl_v4 *)(y + 4) = *(const fl_v4 *)(bias + 4) + fl_totals(s + 4) * scale;
   some = fl_totals(s + 8) * scale;
-  y[8] += some[0];
-  y[9] += some[1];
+  y[8] = bias[8] + some[0];
+  y[9] = bias[9] + some[1];
 }
 
-/* y += scale * x w' for R rows from `row` on and C outputs. */
+/* y = bias + scale * x w' for R rows from `row` on and C outputs. */
 INLINE void tile(const int R, const int C, const examples *e, int row, int64_t O, const float *w,
-                 float *y) {
+                 const float *bias, float *y) {
   fl_v16 s[ROWS][OUTS] = {0}, shift = FL_ALL(e->shift);
   const uint8_t *x[ROWS];
   int64_t left = e->I;
@@ -97,58 +98,57 @@ INLINE void tile(const int R, const int C, const examples *e, int row, int64_t O
   }
   if (left > 0) add_columns(R, C, false, (int)left, e->I, x, &shift, w, s);
   y += row * O;
-  add_sums(C, s[0], e->scale, y);
-  if (R > 1) add_sums(C, s[1], e->scale, y + O);
-  if (R > 2) add_sums(C, s[2], e->scale, y + 2 * O);
-  if (R > 3) add_sums(C, s[3], e->scale, y + 3 * O);
-  if (R > 4) add_sums(C, s[4], e->scale, y + 4 * O);
+  put_sums(C, s[0], e->scale, bias, y);
+  if (R > 1) put_sums(C, s[1], e->scale, bias, y + O);
+  if (R > 2) put_sums(C, s[2], e->scale, bias, y + 2 * O);
+  if (R > 3) put_sums(C, s[3], e->scale, bias, y + 3 * O);
+  if (R > 4) put_sums(C, s[4], e->scale, bias, y + 4 * O);
 }
 
 /* Rows from `row` to the one before `end`, R at a time, against C outputs; the first to read a row
  * asks for one that comes later. */
 INLINE void strip(const int R, const int C, bool ask, const examples *e, int row, int end,
-                  int64_t O, const float *w, float *y) {
+                  int64_t O, const float *w, const float *bias, float *y) {
   for (int n; row < end; row += n) {
     n = row + R <= end ? R : 1;
     for (int r = 0; ask && r < n; r++) ask_ahead(e, row + r);
     if (n == R)
-      tile(R, C, e, row, O, w, y);
+      tile(R, C, e, row, O, w, bias, y);
     else
-      tile(1, C, e, row, O, w, y);
+      tile(1, C, e, row, O, w, bias, y);
   }
 }
 
 /* Functions of their own, so that each has all registers for itself. */
 #define STRIP(name, R, C)                                                                   \
   static __attribute__((noinline)) void name(bool ask, const examples *e, int row, int end, \
-                                             int64_t O, const float *w, float *y) {         \
-    strip(R, C, ask, e, row, end, O, w, y);                                                 \
+                                             int64_t O, const float *w, const float *bias,  \
+                                             float *y) {                                    \
+    strip(R, C, ask, e, row, end, O, w, bias, y);                                           \
   }
 STRIP(ten_outputs, 2, 10)
 STRIP(four_outputs, 5, 4)
 STRIP(one_output, 5, 1)
 
 /* Ten outputs, the usual number of classes, are one pass over a row's bytes. */
-static void group_fwd(const examples *e, int row, int end, int64_t O, const float *w, float *y) {
+static void group_fwd(const examples *e, int row, int end, int64_t O, const float *w,
+                      const float *bias, float *y) {
   int64_t o = 0;
-  for (; o + 10 <= O; o += 10) ten_outputs(o == 0, e, row, end, O, w + o * e->I, y + o);
-  for (; o + 4 <= O; o += 4) four_outputs(o == 0, e, row, end, O, w + o * e->I, y + o);
-  for (; o < O; o++) one_output(o == 0, e, row, end, O, w + o * e->I, y + o);
-}
-
-static void lane_fwd(const examples *e, int64_t O, const float *w, float *y) {
-  for (int row = 0; row < e->n; row += GROUP)
-    group_fwd(e, row, e->n - row < GROUP ? e->n : row + GROUP, O, w, y);
+  for (; o + 10 <= O; o += 10) ten_outputs(o == 0, e, row, end, O, w + o * e->I, bias + o, y + o);
+  for (; o + 4 <= O; o += 4) four_outputs(o == 0, e, row, end, O, w + o * e->I, bias + o, y + o);
+  for (; o < O; o++) one_output(o == 0, e, row, end, O, w + o * e->I, bias + o, y + o);
 }
 
 fl_status fl_cpu_dense_pick_fwd(fl_dev *d, fl_batch b, int O, const fl_pick *pick, fl_cspan w,
                                 fl_cspan bias, fl_span y) {
+  static const float zeros[FL_PICK_OUT];
   (void)d;
   for (int c = 0; c < b.C; c++) {
     examples e = examples_of(b, c, pick);
-    float *ys = fl_lane_out(y, c);
-    fl_start_rows(b.B, O, bias.at ? fl_lane(bias, c) : NULL, ys);
-    lane_fwd(&e, O, fl_lane(w, c), ys);
+    for (int row = 0; row < e.n; row += GROUP)
+      group_fwd(&e, row, e.n - row < GROUP ? e.n : row + GROUP, O, fl_lane(w, c),
+                bias.at ? fl_lane(bias, c) : zeros, fl_lane_out(y, c));
+    fl_clear_dead(b, c, O, fl_lane_out(y, c));
   }
   return FEDLANE_OK;
 }

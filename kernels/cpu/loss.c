@@ -8,7 +8,7 @@ typedef uint32_t u16 __attribute__((vector_size(64), may_alias)); /* wraps aroun
 
 /* v = e^v for v <= 0, by Moshier's polynomial for floats (Cephes), errors of 2 units in the last
  * place; 0 where the result would be no normal number. NaN stays NaN. */
-static inline void exp_of(fl_v16 *v) {
+INLINE void exp_of(fl_v16 *v) {
   fl_v16 x = *v;
   const float shift = 12582912; /* 1.5 * 2^23: sums with it are whole, in the lowest bits */
   fl_v16 t = FL_MADD(x, FL_ALL(1.44269504088896341f), FL_ALL(shift)), n = t - FL_ALL(shift);
@@ -73,69 +73,78 @@ static inline int place_of(const fl_v16 *v, float value) {
 #endif
 }
 
+/* Rows that fit into a vector, `one`, are fetched once and stay in registers. */
+enum { WIDTH = 16 };
+#define EACH_VECTOR(k) (int k = 0; one ? k == 0 : k < K; k += WIDTH)
+
+static inline int width_at(int K, int k) { return K - k < WIDTH ? K - k : WIDTH; }
+
 /* z[k] .. z[k+15], -infinity beyond the row. */
-static inline void load_row(int K, const float *z, int k, fl_v16 *v) {
-  fl_load_some(z + k, K - k < 16 ? K - k : 16, v);
+INLINE void load_row(int K, const float *z, int k, fl_v16 *v) {
+  fl_load_some(z + k, width_at(K, k), v);
   i16 inside = places < K - k;
   *v = (fl_v16)(((i16)*v & inside) | ((i16)FL_ALL(-INFINITY) & ~inside));
 }
 
-/* The place of the first largest of a row, and its value. Of a row with a NaN that is any place. */
-static inline int find_top(int K, const float *z, float *top) {
-  fl_v16 v, most = FL_ALL(-INFINITY);
-  for (int k = 0; k < K; k += 16) {
-    load_row(K, z, k, &v);
-    raise_to(&most, v);
-  }
+/* The place of the first largest of a row, and its value. Of a row with a NaN that is any place.
+ * v: the row's last vector. */
+INLINE int find_top(const bool one, int K, const float *z, float *top, fl_v16 *v) {
+  fl_v16 most = FL_ALL(-INFINITY);
+  for
+    EACH_VECTOR(k) {
+      load_row(K, z, k, v);
+      raise_to(&most, *v);
+    }
   *top = largest_of(&most);
-  for (int k = 0; k < K; k += 16) {
-    load_row(K, z, k, &v);
-    int place = place_of(&v, *top);
-    if (place < 16) return k + place;
-  }
+  for
+    EACH_VECTOR(k) {
+      if (!one) load_row(K, z, k, v);
+      int place = place_of(v, *top);
+      if (place < WIDTH) return k + place;
+    }
   return 0;
 }
 
-/* e^(z - top), 0 beyond the row. */
-static inline void powers(int K, const float *z, int k, float top, fl_v16 *e) {
-  load_row(K, z, k, e);
-  *e -= FL_ALL(top);
-  exp_of(e);
-}
-
-/* p = norm * (softmax(z) - one-hot(label)); p may be z. e: the last powers of the row, which are
- * all of them where a vector holds it. */
-static inline void slopes(int K, const float *z, int32_t label, float norm, float top, float sum,
-                          fl_v16 e, float *p) {
+/* p = norm * (softmax(z) - one-hot(label)); p may be z. e: the powers of a row of one vector. */
+INLINE void slopes(const bool one, int K, const float *z, int32_t label, float norm, float top,
+                   float sum, fl_v16 e, float *p) {
   float share = norm / sum;
-  for (int k = 0; k < K; k += 16) {
-    if (K > 16) powers(K, z, k, top, &e);
-    e = FL_ALL(share) * e - (fl_v16)((i16)FL_ALL(norm) & (i16)(places == label - k));
-    fl_store_some(p + k, K - k < 16 ? K - k : 16, &e);
-  }
+  for
+    EACH_VECTOR(k) {
+      if (!one) {
+        load_row(K, z, k, &e);
+        e -= FL_ALL(top);
+        exp_of(&e);
+      }
+      e = FL_ALL(share) * e - (fl_v16)((i16)FL_ALL(norm) & (i16)(places == label - k));
+      fl_store_some(p + k, width_at(K, k), &e);
+    }
 }
 
 /* The loss of one lane. A row's is log(sum of powers) + top - z[label]; the sums lie in 1 .. K and
  * are multiplied with each other as long as the product is a number, so that few logarithms are
  * taken. */
-static double lane_xent(int K, int64_t live, float norm, const int32_t *label, const float *z,
-                        float *dz, int64_t *hit) {
+INLINE double lane_xent(const bool one, int K, int64_t live, float norm, const int32_t *label,
+                        const float *z, float *dz, int64_t *hit) {
   double loss = 0, product = 1;
   for (int64_t row = 0; row < live; row++, z += K) {
     float *p = dz ? dz + row * K : NULL, top;
-    fl_v16 e = {0}, sums = {0};
+    fl_v16 v, e = {0}, sums = {0};
     if (label[row] < 0) {
       if (p) memset(p, 0, (size_t)K * sizeof *p);
       continue;
     }
-    *hit += find_top(K, z, &top) == label[row];
+    *hit += find_top(one, K, z, &top, &v) == label[row];
     loss += (double)top - z[label[row]];
-    for (int k = 0; k < K; k += 16) {
-      powers(K, z, k, top, &e);
-      sums += e;
-    }
+    for
+      EACH_VECTOR(k) {
+        if (!one) load_row(K, z, k, &v);
+        e = v - FL_ALL(top);
+        exp_of(&e);
+        sums += e;
+      }
     float sum = sum_of(&sums);
-    if (p) slopes(K, z, label[row], norm, top, sum, e, p);
+    if (p) slopes(one, K, z, label[row], norm, top, sum, e, p);
     product *= sum;
     if (product < 1e200) continue;
     loss += log(product);
@@ -144,14 +153,24 @@ static double lane_xent(int K, int64_t live, float norm, const int32_t *label, c
   return loss + log(product);
 }
 
+static double short_xent(int K, int64_t live, float norm, const int32_t *label, const float *z,
+                         float *dz, int64_t *hit) {
+  return lane_xent(true, K, live, norm, label, z, dz, hit);
+}
+
+static double long_xent(int K, int64_t live, float norm, const int32_t *label, const float *z,
+                        float *dz, int64_t *hit) {
+  return lane_xent(false, K, live, norm, label, z, dz, hit);
+}
+
 fl_status fl_cpu_xent(fl_dev *d, fl_batch b, int K, fl_coef norm, const int32_t *label, fl_cspan z,
                       fl_span dz, double *loss, int64_t *hit) {
   (void)d;
   for (int c = 0; c < b.C; c++) {
     float *dzs = dz.at ? fl_lane_out(dz, c) : NULL;
     int64_t live = b.rows[c];
-    loss[c] += lane_xent(K, live, fl_coef_at(norm, c), label + (int64_t)c * b.B, fl_lane(z, c), dzs,
-                         &hit[c]);
+    loss[c] += (K <= WIDTH ? short_xent : long_xent)(
+        K, live, fl_coef_at(norm, c), label + (int64_t)c * b.B, fl_lane(z, c), dzs, &hit[c]);
     if (dzs) memset(dzs + live * K, 0, (size_t)((b.B - live) * K) * sizeof(float));
   }
   return FEDLANE_OK;
