@@ -146,16 +146,20 @@ typedef struct curves {
   size_t n;
 } curves;
 
-/* A point of the curve "group/name". */
-static void add_point(curves *c, const char *group, const char *name, double value) {
+static void add_point(curves *c, const char *tag, double value) {
   if (isnan(value)) return;
   FlTb__Value *v = &c->value[c->n];
   fl_tb__value__init(v);
-  snprintf(c->tag[c->n], TAG, "%s/%s", group, name);
-  v->tag = c->tag[c->n];
+  v->tag = (char *)(uintptr_t)tag;
   v->has_simple_value = 1;
   v->simple_value = (float)value;
   c->list[c->n++] = v;
+}
+
+/* A point of a metric's curve. */
+static void add_score(curves *c, const char *metric, const char *of, double value) {
+  snprintf(c->tag[c->n], TAG, "%s/%s", metric, of);
+  add_point(c, c->tag[c->n], value);
 }
 
 static fl_status write_row(board *s, const fl_row *row) {
@@ -163,24 +167,24 @@ static fl_status write_row(board *s, const fl_row *row) {
   curves c = {.n = 0};
   FlTb__Summary summary = FL_TB__SUMMARY__INIT;
   FlTb__Event event = FL_TB__EVENT__INIT;
-  add_point(&c, "loss", "train", m->train_loss);
-  add_point(&c, "loss", "test", m->test_loss);
-  add_point(&c, "accuracy", "train", m->train_accuracy);
-  add_point(&c, "accuracy", "test", m->test_accuracy);
+  add_point(&c, "loss/train", m->train_loss);
+  add_point(&c, "loss/test", m->test_loss);
+  add_point(&c, "accuracy/train", m->train_accuracy);
+  add_point(&c, "accuracy/test", m->test_accuracy);
   for (int i = 0; i < FEDLANE_SCORES_MAX && m->score[i].name; i++)
-    add_point(&c, m->score[i].name, "test", m->score[i].value);
+    add_score(&c, m->score[i].name, "test", m->score[i].value);
   if (m->client_metric) {
-    add_point(&c, m->client_metric, "client_mean", m->client_mean);
-    add_point(&c, m->client_metric, "client_worst", m->client_worst);
+    add_score(&c, m->client_metric, "client_mean", m->client_mean);
+    add_score(&c, m->client_metric, "client_worst", m->client_worst);
   }
-  add_point(&c, "round", "seconds", m->seconds);
-  add_point(&c, "round", "clients", m->clients);
-  add_point(&c, "round", "dropped", m->dropped);
-  add_point(&c, "round", "bytes_up", (double)m->bytes_up);
-  add_point(&c, "round", "bytes_down", (double)m->bytes_down);
-  add_point(&c, "round", "joules", m->joules);
-  add_point(&c, "round", "gflops", m->gflops);
-  add_point(&c, "round", "gbytes_per_second", m->gbytes_per_second);
+  add_point(&c, "round/seconds", m->seconds);
+  add_point(&c, "round/clients", m->clients);
+  add_point(&c, "round/dropped", m->dropped);
+  add_point(&c, "round/bytes_up", (double)m->bytes_up);
+  add_point(&c, "round/bytes_down", (double)m->bytes_down);
+  add_point(&c, "round/joules", m->joules);
+  add_point(&c, "round/gflops", m->gflops);
+  add_point(&c, "round/gbytes_per_second", m->gbytes_per_second);
   summary.n_value = c.n;
   summary.value = c.list;
   event.has_wall_time = event.has_step = 1;

@@ -5,16 +5,22 @@
 enum { TILE = FL_CPU_TILE };
 
 #if defined(__AVX512DQ__) && defined(__AVX512VL__)
-/* The processor's conversion rounds as llrint does. */
+/* The processor's conversion rounds as llrint does. 8 elements, or the first `live` of them. */
+INLINE void mix_some(const bool whole, int live, const float *x, __m512d factor, int64_t *total) {
+  __mmask8 some = (__mmask8)(whole ? 0xFF : (1 << live) - 1);
+  __m512d value = _mm512_mul_pd(_mm512_cvtps_pd(_mm256_maskz_loadu_ps(some, x)), factor);
+  __m512i sum = _mm512_maskz_loadu_epi64(some, total);
+  _mm512_mask_storeu_epi64(total, some, _mm512_add_epi64(sum, _mm512_cvtpd_epi64(value)));
+}
+
 void fl_cpu_mix_tile(int n, const float *restrict x, double factor, int64_t *restrict total) {
   __m512d all = _mm512_set1_pd(factor);
-  for (int i = 0; i < n; i += 8) {
-    __mmask8 live = (__mmask8)(n - i < 8 ? (1 << (n - i)) - 1 : 0xFF);
-    __m512d value = _mm512_mul_pd(_mm512_cvtps_pd(_mm256_maskz_loadu_ps(live, x + i)), all);
-    __m512i sum = _mm512_maskz_loadu_epi64(live, total + i);
-    sum = _mm512_add_epi64(sum, _mm512_cvtpd_epi64(value));
-    _mm512_mask_storeu_epi64(total + i, live, sum);
+  int i = 0;
+  for (; i + 16 <= n; i += 16) {
+    mix_some(true, 8, x + i, all, total + i);
+    mix_some(true, 8, x + i + 8, all, total + i + 8);
   }
+  for (; i < n; i += 8) mix_some(false, n - i < 8 ? n - i : 8, x + i, all, total + i);
 }
 #else
 /* Rounding and conversion are two loops, each of which the compiler can vectorise. */
