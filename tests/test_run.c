@@ -165,6 +165,39 @@ static void test_examples_that_are_picked(void) {
   free(w), free(want);
 }
 
+static int lines_in(const char *folder) {
+  char path[512];
+  int n = 0, c;
+  snprintf(path, sizeof path, "%s/metrics.jsonl", folder);
+  FILE *f = fopen(path, "r");
+  CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+  while ((c = fgetc(f)) != EOF) n += c == '\n';
+  fclose(f);
+  return n;
+}
+
+/* Rows of short rounds wait for each other, but not beyond a checkpoint, and not beyond the end of
+ * a run that is given up. */
+static void test_rows_that_wait(void) {
+  char output[256];
+  const char *list[] = {output, "checkpoint.every=40", "train.rounds=200", "eval.every=0"};
+  fedlane_run *run = NULL;
+  int waited = 0;
+  snprintf(output, sizeof output, "output=%s/waits", fl_test_folder());
+  const char *folder = output + strlen("output=");
+  CU_ASSERT_EQUAL_FATAL(fl_fixture_open(good, 4, list, 0, &run), FEDLANE_OK);
+  for (int round = 1; round <= 90; round++) {
+    CU_ASSERT_EQUAL(fedlane_round(run, NULL), FEDLANE_OK);
+    int lines = lines_in(folder);
+    CU_ASSERT(lines <= round && round - lines < FL_ROWS_MAX);
+    CU_ASSERT(round % 40 != 0 || lines == round);
+    waited += lines < round;
+  }
+  CU_ASSERT(waited > 0);
+  fedlane_close(&run);
+  CU_ASSERT_EQUAL(lines_in(folder), 90);
+}
+
 /* A limit on file size stands for a full disk: files of the model, of 3 MB, cannot be written
  * whole. The thread sanitizer's runtime writes a file of 512 KiB for itself when a program starts.
  */
@@ -204,6 +237,7 @@ static const fl_test tests[] = {
     {"tensors by name", test_tensors_by_name},
     {"evaluation", test_evaluation},
     {"examples that are picked", test_examples_that_are_picked},
+    {"rows that wait", test_rows_that_wait},
     {"a full disk", test_a_full_disk},
 };
 FL_SUITE_MAIN("run", tests)
