@@ -45,7 +45,7 @@ static const fl_workload workloads[] = {
      "model: {name: logistic}\n"
      "algorithm: {name: fedavg}\n"
      "train: {cohort: 10, epochs: 1, batch: 10, lr: 0.03}\n"
-     "eval: {every: 20}\n",
+     "eval: {every: 20, batch: 500}\n",
      100},
     {"mlp", "784-200-200-10: 100 clients x 600 images, 10 a round, batch 10",
      "name: mlp\n"
