@@ -285,6 +285,32 @@ static void ved_refuses(void) {
   fl_dataset_close(&d);
   write_ved(folder, "1.0,8,3,990000,0,0,-1,NaN,1,1,1,1,NaN,NaN,NaN,NaN,NaN,NaN,NaN,NaN,NaN,NaN\n");
   refuse("ved", folder, &args, FEDLANE_DATA, "week.csv:11:7: '-1'", "below 0");
+  static const char *const numbers[][2] = {{"1.2,3", "11:2: '1.2'"},
+                                           {"8,3.5", "11:3: '3.5'"},
+                                           {"9007199254740992,3", "11:2: '9007199254740992'"},
+                                           {"-8,3", "11:2: '-8'"},
+                                           {"8,", "11:3: ''"}};
+  for (int i = 0; i < FL_COUNT(numbers); i++) {
+    char row[128];
+    snprintf(row, sizeof row,
+             "1.0,%s,990000,0,0,1,NaN,1,1,1,1,NaN,NaN,NaN,NaN,NaN,NaN,NaN,NaN,NaN,NaN\n",
+             numbers[i][0]);
+    write_ved(folder, row);
+    refuse("ved", folder, &args, FEDLANE_DATA, numbers[i][1], "not a whole number from 0");
+    d = load_rest("ved", folder, &args);
+    CU_ASSERT(d.skipped == 1 && d.n_train == 2 && d.n_client == 2);
+    fl_dataset_close(&d);
+  }
+  write_ved(folder,
+            "8.0,8.0,3.0,900000,0,0,1,NaN,1,1,1,1,NaN,NaN,NaN,NaN,NaN,NaN,NaN,NaN,NaN,NaN\n");
+  d = load_good("ved", folder, &args);
+  CU_ASSERT(d.skipped == 0 && d.n_train == 2 && d.n_client == 2);
+  fl_dataset_close(&d);
+  write_ved(folder, "");
+  write_text(folder, "static.csv", "VehId,EngineType,Generalized_Weight[lb]\n8.5,ICE,3000\n");
+  fl_args_text(&args, "vehicles", "static.csv");
+  refuse("ved", folder, &args, FEDLANE_DATA, "static.csv:2:1: '8.5'", "not a whole number from 0");
+  fl_args_text(&args, "vehicles", "");
   write_ved(folder, "1.0,8,3\n");
   refuse("ved", folder, &args, FEDLANE_DATA, "week.csv:11", "3 fields; there must be 22");
   write_text(folder, "VED_171101_week.csv", "DayNum,VehId,Trip\n");

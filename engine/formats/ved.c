@@ -115,13 +115,20 @@ static bool blank(const char *text) {
   return *text == '\0' || strcmp(text, "NaN") == 0 || strcmp(text, "nan") == 0;
 }
 
+/* What tells vehicles and trips apart: a whole number that doubles count exactly. */
+static fl_status expect_number(const fl_csv *c, int column, double v) {
+  if (v >= 0 && v < 9007199254740992.0 && v == floor(v)) return FEDLANE_OK;
+  return fl_csv_fail(c, column, "is not a whole number from 0 to 2^53 - 1");
+}
+
 static fl_status read_values(const fl_csv *c, int width, const int column[USED], double v[USED]) {
   FL_TRY(fl_csv_expect(c, width));
   for (int i = 0; i < USED; i++) {
     v[i] = NAN;
     if (!blank(c->field[column[i]])) FL_TRY(fl_csv_number(c, column[i], &v[i]));
-    if (i <= TIME && !(v[i] >= 0)) return fl_csv_fail(c, column[i], "is not a number from 0");
+    if (i <= TRIP) FL_TRY(expect_number(c, column[i], v[i]));
   }
+  if (!(v[TIME] >= 0)) return fl_csv_fail(c, column[TIME], "is not a number from 0");
   if (v[SPEED] < 0) return fl_csv_fail(c, column[SPEED], "is a speed below 0");
   return FEDLANE_OK;
 }
@@ -253,6 +260,7 @@ static fl_status read_weights(reader *r) {
     if (!more) break;
     FL_GO(fl_csv_expect(&c, width));
     FL_GO(fl_csv_number(&c, vehicle, &v[VEHICLE]));
+    FL_GO(expect_number(&c, vehicle, v[VEHICLE]));
     if (!fl_csv_is_number(&c, c.field[weight], &pounds)) pounds = NAN;
     name_of(v, false, text);
     if (fl_names_find(&r->weighed, text) >= 0)
