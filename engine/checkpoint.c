@@ -1,7 +1,7 @@
 /* A checkpoint is `output`/checkpoint/state.safetensors (round, digest, server vectors, which half
- * of each client's place counts, and a sum over all of these) and clients.bin (two halves a
- * client). The state file is written last, aside, and renamed: whatever is interrupted, the
- * previous checkpoint stays whole.
+ * of each client's place counts and its sum, and a sum over all of these) and clients.bin (two
+ * halves a client). The state file is written last, aside, and renamed: whatever is interrupted,
+ * the previous checkpoint stays whole.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,6 +14,7 @@
 #include "safetensors.h"
 
 static const char *const slot_name[FL_SLOTS] = {"slot0", "slot1", "slot2", "slot3"};
+static const char SIDES[] = "clients", SUMS[] = "client_sums"; /* what fl_store_save() says */
 
 typedef struct paths {
   char *folder, *state, *clients;
@@ -43,10 +44,15 @@ static void sum_of(const char *round, int n, const fl_st_tensor *t, char out[SUM
   snprintf(out, SUM, "%016" PRIx64, h);
 }
 
+static fl_st_tensor row_of(const char *name, fl_dtype type, int64_t n, const void *data) {
+  return (fl_st_tensor){
+      .name = name, .type = type, .n_dim = 1, .dim = {n}, .count = n, .data = data};
+}
+
 static fl_status write_state(fedlane_run *run, const char *path) {
   const fl_server *s = &run->server;
   int n = 1 + run->algorithm->n_server_slot, count = 0;
-  fl_st_tensor out[FL_SLOTS + 2];
+  fl_st_tensor out[FL_SLOTS + 3];
   char round[32], sum[SUM];
   float *copy = malloc((size_t)(4 * s->P * n));
   fl_status status = FEDLANE_OK;
@@ -54,21 +60,13 @@ static fl_status write_state(fedlane_run *run, const char *path) {
   for (int i = 0; i < n; i++) {
     float *to = copy + i * s->P;
     FL_GO(s->ops->download(s->dev, to, i ? s->slot[i - 1] : s->w, 4 * s->P));
-    out[count++] = (fl_st_tensor){.name = i ? slot_name[i - 1] : "w",
-                                  .type = FL_F32,
-                                  .n_dim = 1,
-                                  .dim = {s->P},
-                                  .count = s->P,
-                                  .data = to};
+    out[count++] = row_of(i ? slot_name[i - 1] : "w", FL_F32, s->P, to);
   }
   FL_GO(s->ops->sync(s->dev));
-  if (run->store.n > 0)
-    out[count++] = (fl_st_tensor){.name = "clients",
-                                  .type = FL_U8,
-                                  .n_dim = 1,
-                                  .dim = {run->store.n},
-                                  .count = run->store.n,
-                                  .data = run->store.fresh};
+  if (run->store.n > 0) {
+    out[count++] = row_of(SIDES, FL_U8, run->store.n, run->store.fresh);
+    out[count++] = row_of(SUMS, FL_I64, run->store.n, run->store.sum);
+  }
   snprintf(round, sizeof round, "%d", run->round);
   sum_of(round, count, out, sum);
   const char *meta[] = {"kind",   "fedlane checkpoint 1", "round", round,
@@ -116,7 +114,7 @@ static fl_status read_state(fedlane_run *run, const fl_st_file *file, const path
   fl_server *s = &run->server;
   const char *digest = fl_st_metadata(file, "digest"), *round = fl_st_metadata(file, "round");
   const char *said = fl_st_metadata(file, "sum");
-  fl_st_tensor found[FL_SLOTS + 2];
+  fl_st_tensor found[FL_SLOTS + 3];
   char sum[SUM];
   int last = 0, n = 0, n_server = 1 + run->algorithm->n_server_slot;
   if (!digest || !said || !round || !read_round(round, &last))
@@ -128,15 +126,18 @@ static fl_status read_state(fedlane_run *run, const fl_st_file *file, const path
                    p->state, digest, run->config->digest, run->config->general.output);
   for (int i = 0; i < n_server; i++)
     FL_TRY(vector_of(file, p->state, i ? slot_name[i - 1] : "w", FL_F32, s->P, found, &n));
-  if (run->store.n > 0)
-    FL_TRY(vector_of(file, p->state, "clients", FL_U8, run->store.n, found, &n));
+  if (run->store.n > 0) FL_TRY(vector_of(file, p->state, SIDES, FL_U8, run->store.n, found, &n));
+  if (run->store.n > 0 && fl_st_find(file, SUMS)) /* older checkpoints have none */
+    FL_TRY(vector_of(file, p->state, SUMS, FL_I64, run->store.n, found, &n));
   sum_of(round, n, found, sum);
   if (strcmp(sum, said) != 0)
     return fl_fail(FEDLANE_DATA, "%s is damaged: its sum is %s, and it should be %s", p->state, sum,
                    said);
   for (int i = 0; i < n_server; i++)
     FL_TRY(s->ops->upload(s->dev, i ? s->slot[i - 1] : s->w, found[i].data, 4 * s->P));
-  if (run->store.n > 0) FL_TRY(fl_store_load(&run->store, p->clients, found[n - 1].data));
+  if (run->store.n > 0)
+    FL_TRY(fl_store_load(&run->store, p->clients, found[n_server].data,
+                         n > n_server + 1 ? found[n_server + 1].data : NULL));
   run->round = run->last_checkpoint = last;
   return FEDLANE_OK;
 }

@@ -116,6 +116,7 @@ typedef struct fl_store {
   int64_t bytes;  /* mapped */
   uint8_t *side;  /* [n] 0: never saved; 1, 2: half of clients.bin with the last checkpoint */
   uint8_t *fresh; /* [n] side as the next checkpoint will say */
+  uint64_t *sum;  /* [n] digests of what was written or read last; 0: never */
   bool *touched;  /* [n] holds something other than zeros */
   bool *dirty;    /* [n] changed since the last checkpoint */
 } fl_store;
@@ -126,10 +127,13 @@ void fl_store_close(fl_store *store);
 fl_status fl_store_seat(const fl_store *store, fl_lanes *lanes, int lane, int n_slot);
 fl_status fl_store_unseat(fl_store *store, fl_lanes *lanes, int lane, int n_slot);
 /* Writes dirty clients to the unused half of their place in `path`, then syncs; `fresh` says which
- * half. Until fl_store_saved() the previous checkpoint stays good. */
+ * half, `sum` what it holds. Until fl_store_saved() the previous checkpoint stays good. */
 fl_status fl_store_save(fl_store *store, const char *path);
 void fl_store_saved(fl_store *store);
-fl_status fl_store_load(fl_store *store, const char *path, const uint8_t *side);
+/* Reads what a checkpoint says: side [n], and sum [n] of uint64_t, not aligned, with which the
+ * vectors are compared; NULL: an older checkpoint has none, and they are taken as they are.
+ * Errors: IO; DATA with the file and the client. */
+fl_status fl_store_load(fl_store *store, const char *path, const uint8_t *side, const void *sum);
 
 /* Bytes a run needs, for the printed plan. */
 typedef struct fl_plan {

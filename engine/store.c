@@ -1,10 +1,12 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "digest.h"
 #include "run.h"
 
 static int64_t physical_memory(void) {
@@ -29,9 +31,10 @@ fl_status fl_store_open(fl_store *s, int32_t n, int64_t floats, const char *fold
   s->bytes = 4 * (int64_t)n * floats;
   s->side = calloc((size_t)n, 1);
   s->fresh = calloc((size_t)n, 1);
+  s->sum = calloc((size_t)n, sizeof *s->sum);
   s->touched = calloc((size_t)n, sizeof *s->touched);
   s->dirty = calloc((size_t)n, sizeof *s->dirty);
-  if (!s->side || !s->fresh || !s->touched || !s->dirty)
+  if (!s->side || !s->fresh || !s->sum || !s->touched || !s->dirty)
     return fl_fail(FEDLANE_MEMORY, "no memory for the state of %d clients", n);
   int fd = s->bytes > physical_memory() / 2 ? scratch_file(folder, s->bytes) : -1;
   int flags = fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
@@ -48,6 +51,7 @@ void fl_store_close(fl_store *s) {
   if (s->at) munmap(s->at, (size_t)s->bytes);
   free(s->side);
   free(s->fresh);
+  free(s->sum);
   free(s->touched);
   free(s->dirty);
   memset(s, 0, sizeof *s);
@@ -86,6 +90,10 @@ static off_t place_of(const fl_store *s, int32_t client, int side) {
   return (off_t)(4 * s->floats * (2 * (int64_t)client + side - 1));
 }
 
+static uint64_t sum_of(const fl_store *s, int32_t client) {
+  return fl_digest(s->at + client * s->floats, (size_t)(4 * s->floats));
+}
+
 /* Reads or writes all of a client's vectors. */
 static bool transfer(int fd, bool write, float *at, int64_t bytes, off_t place) {
   char *p = (char *)at;
@@ -109,6 +117,7 @@ fl_status fl_store_save(fl_store *s, const char *path) {
   for (int32_t i = 0; good && i < s->n; i++) {
     if (!s->dirty[i]) continue;
     s->fresh[i] = s->side[i] == 1 ? 2 : 1;
+    s->sum[i] = sum_of(s, i);
     good = transfer(fd, true, s->at + i * s->floats, 4 * s->floats, place_of(s, i, s->fresh[i]));
   }
   if (good) good = fdatasync(fd) == 0;
@@ -124,21 +133,35 @@ void fl_store_saved(fl_store *s) {
   memset(s->dirty, 0, (size_t)s->n * sizeof *s->dirty);
 }
 
-fl_status fl_store_load(fl_store *s, const char *path, const uint8_t *side) {
+/* Reads what half s->side of a client's place holds, and its sum; `said`: what that should be. */
+static fl_status load_one(fl_store *s, int fd, const char *path, int32_t i, const uint64_t *said) {
+  if (s->side[i] > 2)
+    return fl_fail(FEDLANE_DATA, "%s: client %d has half %d; it must be 0, 1 or 2", path, i,
+                   s->side[i]);
+  if (!transfer(fd, false, s->at + i * s->floats, 4 * s->floats, place_of(s, i, s->side[i])))
+    return fl_fail(FEDLANE_DATA, "%s: the vectors of client %d cannot be read: %s", path, i,
+                   strerror(errno));
+  s->sum[i] = sum_of(s, i);
+  if (!said || s->sum[i] == *said) return FEDLANE_OK;
+  return fl_fail(FEDLANE_DATA,
+                 "%s: the vectors of client %d are damaged: their sum is %016" PRIx64
+                 ", and it should be %016" PRIx64
+                 "; put back a good copy of the checkpoint, or begin the run anew",
+                 path, i, s->sum[i], *said);
+}
+
+fl_status fl_store_load(fl_store *s, const char *path, const uint8_t *side, const void *sum) {
   if (s->n == 0) return FEDLANE_OK;
   int fd = open(path, O_RDONLY);
   fl_status status = FEDLANE_OK;
   if (fd < 0) return fl_fail(FEDLANE_IO, "cannot read %s: %s", path, strerror(errno));
   for (int32_t i = 0; status == FEDLANE_OK && i < s->n; i++) {
+    uint64_t said = 0;
     s->side[i] = side[i];
     s->touched[i] = side[i] != 0;
     if (!s->touched[i]) continue;
-    if (side[i] > 2)
-      status = fl_fail(FEDLANE_DATA, "%s: client %d has half %d; it must be 0, 1 or 2", path, i,
-                       side[i]);
-    else if (!transfer(fd, false, s->at + i * s->floats, 4 * s->floats, place_of(s, i, side[i])))
-      status = fl_fail(FEDLANE_DATA, "%s: the vectors of client %d cannot be read: %s", path, i,
-                       strerror(errno));
+    if (sum) memcpy(&said, (const char *)sum + (size_t)i * sizeof said, sizeof said);
+    status = load_one(s, fd, path, i, sum ? &said : NULL);
   }
   close(fd);
   return status;

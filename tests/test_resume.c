@@ -1,5 +1,6 @@
 /* Kill and resume, stop and resume: the program as a user runs it, and the same bits in the end. */
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -9,8 +10,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "digest.h"
 #include "files.h"
 #include "rng.h"
+#include "safetensors.h"
 #include "suite.h"
 
 extern char **environ;
@@ -242,6 +245,76 @@ static void test_damaged_checkpoints_are_refused(void) {
   CU_ASSERT_EQUAL(lines_of(folder), 12);
 }
 
+/* The byte in the middle of half `side` (1 or 2) of a client's place, in a file of `bytes` bytes.
+ */
+static off_t middle_of(int client, int side, int64_t floats) {
+  return (off_t)(4 * floats * (2 * client + side - 1) + 2 * floats);
+}
+
+static void test_damaged_vectors_are_refused(void) {
+  char folder[160], state[220], vectors[220];
+  fl_st_file *file = NULL;
+  write_setting();
+  snprintf(folder, sizeof folder, "%s/run", fl_test_folder());
+  snprintf(state, sizeof state, "%s/checkpoint/state.safetensors", folder);
+  snprintf(vectors, sizeof vectors, "%s/checkpoint/clients.bin", folder);
+  CU_ASSERT_EQUAL(wait_for(start(folder, "scaffold", false)), 0);
+  CU_ASSERT_EQUAL_FATAL(fl_st_open(state, &file), FEDLANE_OK);
+  int64_t floats = fl_st_find(file, "w")->count;
+  const uint8_t *side = fl_st_find(file, "clients")->data;
+  int client = 11;
+  while (client > 0 && side[client] == 0) client--;
+  int half = side[client];
+  fl_st_close(&file);
+  flip(vectors, middle_of(client, 3 - half, floats)); /* what no longer counts */
+  CU_ASSERT_EQUAL(wait_for(start(folder, "scaffold", true)), 0);
+  flip(vectors, middle_of(client, half, floats));
+  CU_ASSERT_EQUAL(wait_for(start(folder, "scaffold", true)), 1);
+  flip(vectors, middle_of(client, half, floats));
+  CU_ASSERT_EQUAL(wait_for(start(folder, "scaffold", true)), 0);
+}
+
+/* Makes the state of a checkpoint what it was before it had sums of the clients' vectors: the
+ * sum over it is that of the round and all other tensors. */
+static void as_before_sums(const char *state) {
+  fl_st_file *file = NULL;
+  fl_st_tensor kept[8];
+  char sum[17];
+  int n = 0;
+  CU_ASSERT_EQUAL_FATAL(fl_st_open(state, &file), FEDLANE_OK);
+  const char *round = fl_st_metadata(file, "round");
+  uint64_t h = fl_digest(round, strlen(round));
+  for (int i = 0; i < fl_st_count(file); i++) {
+    const fl_st_tensor *t = fl_st_at(file, i);
+    if (strcmp(t->name, "client_sums") == 0) continue;
+    kept[n++] = *t;
+    h = fl_digest_on(h, t->data, (size_t)(t->count * fl_dtype_size(t->type)));
+  }
+  CU_ASSERT_EQUAL(n, fl_st_count(file) - 1);
+  snprintf(sum, sizeof sum, "%016" PRIx64, h);
+  const char *meta[] = {"kind",   "fedlane checkpoint 1",         "round", round,
+                        "digest", fl_st_metadata(file, "digest"), "sum",   sum};
+  CU_ASSERT_EQUAL(fl_st_write(state, n, kept, 4, meta), FEDLANE_OK);
+  fl_st_close(&file);
+}
+
+static void test_checkpoints_without_sums_are_taken(void) {
+  char whole[160], cut[160], state[220];
+  fl_st_file *file = NULL;
+  write_setting();
+  snprintf(whole, sizeof whole, "%s/whole", fl_test_folder());
+  snprintf(cut, sizeof cut, "%s/cut", fl_test_folder());
+  snprintf(state, sizeof state, "%s/checkpoint/state.safetensors", cut);
+  CU_ASSERT_EQUAL(wait_for(start(whole, "scaffold", false)), 0);
+  CU_ASSERT_EQUAL(interrupt(start(cut, "scaffold", false), cut, 3, SIGINT), 130);
+  as_before_sums(state);
+  CU_ASSERT_EQUAL(wait_for(start(cut, "scaffold", true)), 0);
+  same_files(whole, cut, "model.safetensors");
+  CU_ASSERT_EQUAL_FATAL(fl_st_open(state, &file), FEDLANE_OK);
+  CU_ASSERT_PTR_NOT_NULL(fl_st_find(file, "client_sums"));
+  fl_st_close(&file);
+}
+
 static void test_an_unwritable_output_is_refused(void) {
   CU_ASSERT_EQUAL((write_setting(), wait_for(start("/proc/fedlane-run", "fedavg", false))), 1);
   CU_ASSERT_EQUAL(wait_for(start("/dev/null/run", "fedavg", false)), 1);
@@ -256,6 +329,8 @@ static const fl_test tests[] = {
     {"earlier runs are kept", test_earlier_runs_are_kept},
     {"another configuration is refused", test_another_configuration_is_refused},
     {"damaged checkpoints are refused", test_damaged_checkpoints_are_refused},
+    {"damaged vectors are refused", test_damaged_vectors_are_refused},
+    {"checkpoints without sums are taken", test_checkpoints_without_sums_are_taken},
     {"an unwritable output is refused", test_an_unwritable_output_is_refused},
 };
 FL_SUITE_MAIN("resume", tests)
