@@ -107,22 +107,30 @@ typedef struct fl_rows {
   double written;          /* when rows were last written, in seconds */
 } fl_rows;
 
-/* The vectors that clients keep between rounds, in host memory (or a file when it does not fit),
- * untouched pages costing nothing. A client never seen has zeros. */
+/* The vectors that clients keep between rounds, in host memory (or a file when it does not fit and
+ * the file system can make room in it), untouched places costing nothing. They read as zeros, but
+ * are not read: on some file systems that takes room. */
 typedef struct fl_store {
-  int32_t n;      /* clients; 0: the algorithm keeps nothing */
-  int64_t floats; /* a client */
-  float *at;      /* [n, floats] */
-  int64_t bytes;  /* mapped */
-  uint8_t *side;  /* [n] 0: never saved; 1, 2: half of clients.bin with the last checkpoint */
-  uint8_t *fresh; /* [n] side as the next checkpoint will say */
-  uint64_t *sum;  /* [n] digests of what was written or read last; 0: never */
-  bool *touched;  /* [n] holds something other than zeros */
-  bool *dirty;    /* [n] changed since the last checkpoint */
+  int32_t n;          /* clients; 0: the algorithm keeps nothing */
+  int64_t floats;     /* a client */
+  float *at;          /* [n, floats] */
+  int64_t bytes;      /* mapped */
+  int file;           /* mapped; -1: memory */
+  const char *folder; /* of the file; the caller's */
+  uint8_t *side;      /* [n] 0: never saved; 1, 2: half of clients.bin with the last checkpoint */
+  uint8_t *fresh;     /* [n] side as the next checkpoint will say */
+  uint64_t *sum;      /* [n] digests of what was written or read last; 0: never */
+  bool *touched;      /* [n] may be written to and read */
+  bool *dirty;        /* [n] changed since the last checkpoint */
 } fl_store;
 
+/* folder: of the file, kept, not copied; "": in memory whatever the size. Errors: MEMORY. */
 fl_status fl_store_open(fl_store *store, int32_t n, int64_t floats, const char *folder);
 void fl_store_close(fl_store *store);
+/* Before a client's vectors are written to or read in place: makes room for them, as a page of a
+ * file on a full disk ends the program. Different clients may be touched at the same time. Errors:
+ * IO with the folder, the client and the bytes; no vector has changed then. */
+fl_status fl_store_touch(fl_store *store, uint32_t client);
 /* Copies a client's vectors to or from lanes' slots. */
 fl_status fl_store_seat(const fl_store *store, fl_lanes *lanes, int lane, int n_slot);
 fl_status fl_store_unseat(fl_store *store, fl_lanes *lanes, int lane, int n_slot);

@@ -1,8 +1,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -13,14 +15,16 @@ static int64_t physical_memory(void) {
   return (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
 }
 
-/* A nameless file in `folder` that grows as pages are touched; -1 when there can be none. */
+/* A nameless file in `folder` that grows as room is made in it; -1 when there can be none. btrfs
+ * writes a page anew elsewhere, which takes room again, unless an empty file is told not to. */
 static int scratch_file(const char *folder, int64_t bytes) {
-  int fd = folder && *folder ? open(folder, O_TMPFILE | O_RDWR, 0600) : -1;
-  if (fd >= 0 && ftruncate(fd, bytes) != 0) {
-    close(fd);
-    fd = -1;
-  }
-  return fd;
+  int in_place = FS_NOCOW_FL;
+  int fd = *folder ? open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) : -1;
+  if (fd < 0) return -1;
+  ioctl(fd, FS_IOC_SETFLAGS, &in_place); /* others do not know it, and need it not */
+  if (ftruncate(fd, bytes) == 0 && fallocate(fd, 0, 0, 1) == 0) return fd;
+  close(fd);
+  return -1;
 }
 
 fl_status fl_store_open(fl_store *s, int32_t n, int64_t floats, const char *folder) {
@@ -36,25 +40,44 @@ fl_status fl_store_open(fl_store *s, int32_t n, int64_t floats, const char *fold
   s->dirty = calloc((size_t)n, sizeof *s->dirty);
   if (!s->side || !s->fresh || !s->sum || !s->touched || !s->dirty)
     return fl_fail(FEDLANE_MEMORY, "no memory for the state of %d clients", n);
-  int fd = s->bytes > physical_memory() / 2 ? scratch_file(folder, s->bytes) : -1;
-  int flags = fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-  void *at = mmap(NULL, (size_t)s->bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
-  if (fd >= 0) close(fd);
+  s->folder = folder;
+  s->file = s->bytes > physical_memory() / 2 ? scratch_file(folder, s->bytes) : -1;
+  int flags = s->file >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  void *at = mmap(NULL, (size_t)s->bytes, PROT_READ | PROT_WRITE, flags, s->file, 0);
+  int why = errno;
+  if (at == MAP_FAILED && s->file >= 0) close(s->file);
   if (at == MAP_FAILED)
     return fl_fail(FEDLANE_MEMORY, "cannot reserve %.1f GB for the vectors of %d clients: %s",
-                   1e-9 * (double)s->bytes, n, strerror(errno));
+                   1e-9 * (double)s->bytes, n, strerror(why));
   s->at = at;
   return FEDLANE_OK;
 }
 
 void fl_store_close(fl_store *s) {
   if (s->at) munmap(s->at, (size_t)s->bytes);
+  if (s->at && s->file >= 0) close(s->file);
   free(s->side);
   free(s->fresh);
   free(s->sum);
   free(s->touched);
   free(s->dirty);
   memset(s, 0, sizeof *s);
+}
+
+/* Room is made in whole pages, since a page is what is written to first: where places share one,
+ * the neighbour's values stay. */
+fl_status fl_store_touch(fl_store *s, uint32_t client) {
+  if (s->touched[client]) return FEDLANE_OK;
+  int64_t page = sysconf(_SC_PAGESIZE), bytes = 4 * s->floats, at = client * bytes;
+  int64_t first = at / page * page, end = (at + bytes + page - 1) / page * page;
+  while (s->file >= 0 && fallocate(s->file, 0, first, end - first) != 0)
+    if (errno != EINTR)
+      return fl_fail(FEDLANE_IO,
+                     "%s: there is no room for the vectors of client %u, %.1f MB: %s; make room "
+                     "and go on from the last checkpoint",
+                     s->folder, client, 1e-6 * (double)bytes, strerror(errno));
+  s->touched[client] = true;
+  return FEDLANE_OK;
 }
 
 static fl_span lane_of(fl_span slot, int lane) {
@@ -78,9 +101,10 @@ fl_status fl_store_seat(const fl_store *s, fl_lanes *l, int lane, int n_slot) {
 fl_status fl_store_unseat(fl_store *s, fl_lanes *l, int lane, int n_slot) {
   for (int i = 0; i < n_slot; i++) {
     uint32_t client = l->client[lane];
+    FL_TRY(fl_store_touch(s, client));
     float *to = s->at + client * s->floats + i * l->P;
     FL_TRY(l->ops->download(l->dev, to, lane_of(l->slot[i], lane).at, 4 * l->P));
-    s->touched[client] = s->dirty[client] = true;
+    s->dirty[client] = true;
   }
   return FEDLANE_OK;
 }
@@ -138,6 +162,7 @@ static fl_status load_one(fl_store *s, int fd, const char *path, int32_t i, cons
   if (s->side[i] > 2)
     return fl_fail(FEDLANE_DATA, "%s: client %d has half %d; it must be 0, 1 or 2", path, i,
                    s->side[i]);
+  FL_TRY(fl_store_touch(s, (uint32_t)i));
   if (!transfer(fd, false, s->at + i * s->floats, 4 * s->floats, place_of(s, i, s->side[i])))
     return fl_fail(FEDLANE_DATA, "%s: the vectors of client %d cannot be read: %s", path, i,
                    strerror(errno));
@@ -158,8 +183,7 @@ fl_status fl_store_load(fl_store *s, const char *path, const uint8_t *side, cons
   for (int32_t i = 0; status == FEDLANE_OK && i < s->n; i++) {
     uint64_t said = 0;
     s->side[i] = side[i];
-    s->touched[i] = side[i] != 0;
-    if (!s->touched[i]) continue;
+    if (side[i] == 0) continue;
     if (sum) memcpy(&said, (const char *)sum + (size_t)i * sizeof said, sizeof said);
     status = load_one(s, fd, path, i, sum ? &said : NULL);
   }

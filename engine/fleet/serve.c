@@ -44,6 +44,7 @@ static fl_status vector_of(void *of, uint64_t vector, const float **at) {
   if (vector >= model) {
     uint64_t own = (uint64_t)run->algorithm->n_client_slot, unit = (vector - model) / own;
     const fl_drawn *one = &run->cohort.order[unit];
+    FL_TRY(fl_store_touch(&run->store, one->client));
     *at =
         run->store.at + one->client * run->store.floats + (int64_t)((vector - model) % own) * s->P;
     return FEDLANE_OK;
@@ -65,12 +66,14 @@ static int64_t weight_of(const fedlane_run *run, const fl_report *r) {
 }
 
 /* A stretch of a vector that a client keeps. */
-static void keep_own(fedlane_run *run, const fl_chunk *c, const fl_blob *body) {
+static fl_status keep_own(fedlane_run *run, const fl_chunk *c, const fl_blob *body) {
   uint64_t own = (uint64_t)run->algorithm->n_client_slot, i = c->stream - FL_STREAM_OWN;
   uint32_t client = run->cohort.order[i / own].client;
+  FL_TRY(fl_store_touch(&run->store, client));
   float *to = run->store.at + client * run->store.floats + (int64_t)(i % own) * run->server.P;
   memcpy(to + c->offset, fl_blob_at(body), fl_blob_size(body));
-  run->store.touched[client] = run->store.dirty[client] = true;
+  run->store.dirty[client] = true;
+  return FEDLANE_OK;
 }
 
 static void keep_report(fedlane_run *run, const fl_report *r) {
@@ -136,7 +139,7 @@ static fl_status take(void *of, const fl_upload *upload, fl_cause *cause) {
   if (*cause != FL_CAUSE_none) return FEDLANE_OK;
   for (int i = 0; i < upload->n_stretch; i++)
     if (upload->stretch[i].about.payload == FL_PAYLOAD_F32)
-      keep_own(run, &upload->stretch[i].about, upload->stretch[i].body);
+      FL_TRY(keep_own(run, &upload->stretch[i].about, upload->stretch[i].body));
   for (int u = 0; u < run->algorithm->n_update; u++) fl_mix_weigh(&run->station[0].mix[u], weight);
   for (int i = 0; i < upload->n_report; i++) keep_report(run, &upload->report[i]);
   return FEDLANE_OK;

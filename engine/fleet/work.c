@@ -167,13 +167,15 @@ static fl_status fetch_own(worker *k, const fl_work *w, bool *got) {
   uint64_t model = (uint64_t)run->algorithm->n_broadcast + 1;
   if (n == 0) return FEDLANE_OK;
   float **at = malloc((size_t)n * sizeof *at);
+  fl_status status;
   if (!at) return fl_fail(FEDLANE_MEMORY, "no memory for a block of clients");
   for (uint64_t i = 0; i < n; i++) {
     uint32_t client = run->cohort.order[w->first + i / own].client;
     at[i] = run->store.at + client * run->store.floats + (int64_t)(i % own) * run->server.P;
-    run->store.touched[client] = true;
+    FL_GO(fl_store_touch(&run->store, client));
   }
-  fl_status status = fl_session_fetch_all(k->session, w->round, model + w->first * own, n, at, got);
+  FL_GO(fl_session_fetch_all(k->session, w->round, model + w->first * own, n, at, got));
+done:
   free(at);
   return status;
 }
