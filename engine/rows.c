@@ -4,7 +4,7 @@
 
 #include "run.h"
 
-static const double wait = 0.05; /* seconds, at most, while rounds go on */
+static const double wait = 0.05; /* seconds, while rounds go on */
 
 static double seconds_of(clockid_t clock) {
   struct timespec t;
@@ -22,7 +22,8 @@ fl_status fl_rows_open(fedlane_run *run, const char *folder) {
   return FEDLANE_OK;
 }
 
-static fl_status write_all(fl_rows *r) {
+fl_status fl_rows_write(fedlane_run *run) {
+  fl_rows *r = &run->rows;
   int n = r->n;
   r->n = 0;
   for (int i = 0; n > 0 && i < r->n_sink; i++)
@@ -30,19 +31,19 @@ static fl_status write_all(fl_rows *r) {
   return FEDLANE_OK;
 }
 
-fl_status fl_rows_add(fedlane_run *run, const fedlane_metrics *m, bool now) {
+fl_status fl_rows_add(fedlane_run *run, const fedlane_metrics *m) {
   fl_rows *r = &run->rows;
   double time = seconds_of(CLOCK_MONOTONIC);
   if (r->n_sink == 0) return FEDLANE_OK;
   r->row[r->n++] = (fl_row){*m, seconds_of(CLOCK_REALTIME)};
-  if (!now && r->n < FL_ROWS_MAX && time - r->written < wait) return FEDLANE_OK;
+  if (!run->fleet && r->n < FL_ROWS_MAX && time - r->written < wait) return FEDLANE_OK;
   r->written = time;
-  return write_all(r);
+  return fl_rows_write(run);
 }
 
 fl_status fl_rows_close(fedlane_run *run) {
   fl_rows *r = &run->rows;
-  fl_status status = write_all(r);
+  fl_status status = fl_rows_write(run);
   for (int i = 0; i < r->n_sink; i++) {
     fl_status closed = r->sink[i].kind->close(&r->sink[i].state);
     if (status == FEDLANE_OK) status = closed;

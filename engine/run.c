@@ -277,6 +277,12 @@ void fedlane_stop(fedlane_run *run) { run->stop = 1; }
 
 static bool due(int64_t every, int round) { return every > 0 && round % every == 0; }
 
+/* A checkpoint promises all rows up to its round. */
+static fl_status save(fedlane_run *run) {
+  FL_TRY(fl_rows_write(run));
+  return fl_checkpoint_save(run);
+}
+
 /* The end of a run: a checkpoint, the model as it is now, and the sinks' last words. */
 static fl_status save_all(fedlane_run *run) {
   const char *output = run->config->general.output;
@@ -284,7 +290,7 @@ static fl_status save_all(fedlane_run *run) {
   char *path = fl_path_join(output, "model.safetensors");
   fl_status status;
   if (!path) return fl_fail(FEDLANE_MEMORY, "no memory for the name of the model's file");
-  FL_GO(fl_checkpoint_save(run));
+  FL_GO(save(run));
   FL_GO(fl_weights_save(run, path));
   FL_GO(fl_rows_close(run));
 done:
@@ -313,14 +319,13 @@ fedlane_status fedlane_round(fedlane_run *run, fedlane_metrics *out) {
   fl_status status = fl_round(run, &m);
   if (status == FEDLANE_STOPPED) FL_TRY(save_all(run)); /* a fleet's round is not begun twice */
   FL_TRY(status);
-  bool last = run->round >= c->train.rounds, save = due(c->checkpoint.every, run->round);
+  bool last = run->round >= c->train.rounds;
   if (last || due(c->eval.every, run->round)) FL_TRY(fl_eval(run, &m));
-  /* A checkpoint promises all rows up to its round; a fleet's next one may be long in coming. */
-  FL_TRY(fl_rows_add(run, &m, last || save || run->fleet));
+  FL_TRY(fl_rows_add(run, &m));
   if (last)
     FL_TRY(save_all(run));
-  else if (save)
-    FL_TRY(fl_checkpoint_save(run));
+  else if (due(c->checkpoint.every, run->round))
+    FL_TRY(save(run));
   if (out) *out = m;
   return FEDLANE_OK;
 }

@@ -265,10 +265,12 @@ fl_draw fl_lanes_draw(const fedlane_run *run, const fl_lanes *lanes, fl_purpose 
 bool fl_filters_touch(const fedlane_run *run, int first, int end);
 /* rows.c. Opens every sink. */
 fl_status fl_rows_open(fedlane_run *run, const char *folder);
-/* Hands the metrics of a round to the sinks; `now`: they and all before are in their files when it
- * returns, as they are at the latest when the next row comes after 50 ms or FL_ROWS_MAX rows wait.
- */
-fl_status fl_rows_add(fedlane_run *run, const fedlane_metrics *metrics, bool now);
+/* Takes the metrics of a round. They and all before are in the sinks' files at the latest when a
+ * row is added 50 ms after the last writing or FL_ROWS_MAX rows wait; of a fleet, whose next round
+ * may be long in coming, when it returns. */
+fl_status fl_rows_add(fedlane_run *run, const fedlane_metrics *metrics);
+/* Writes what waits. Rows that a sink fails to write are not tried again. */
+fl_status fl_rows_write(fedlane_run *run);
 /* Writes what waits and closes every sink; the first failure is returned. */
 fl_status fl_rows_close(fedlane_run *run);
 /* piece.c: one forward and backward pass of the call's first `live` lanes, and the steps it

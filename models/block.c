@@ -1,7 +1,8 @@
 /* Layers that go together as one op, where the backend has it: fewer passes over activations. */
 #include "layers.h"
 
-/* The layer after i, when it alone reads the output of layer i; else NULL. */
+/* The layer after i, when it alone reads the output of layer i, the model's input for i of -1; else
+ * NULL. */
 static fl_node *only_reader(fl_model *m, int i) {
   fl_node *reader = NULL;
   for (int j = i + 1; j < m->n_layer; j++) {
@@ -51,11 +52,12 @@ static void find_mask(fl_model *m, fl_node *relu) {
   conv->masks = relu->covered = true;
 }
 
-/* A dense layer of few outputs that alone reads images of one channel, as they come. */
+/* A dense layer of few outputs that alone reads the model's input, images of one channel, as they
+ * come or flattened. */
 static void find_pick(fl_model *m) {
   fl_image in = m->info.input;
-  fl_node *first = only_reader(m, 0);
-  if (first && first->layer.kind == FL_FLATTEN) first = only_reader(m, 1);
+  fl_node *first = only_reader(m, -1);
+  if (first && first->layer.kind == FL_FLATTEN) first = only_reader(m, 0);
   bool fits = first && first->layer.kind == FL_DENSE && first->layer.out <= FL_PICK_OUT;
   if (fits && in.channels == 1 && in.steps == 0) first->picks = first->tie < 0;
 }

@@ -143,26 +143,71 @@ static void test_evaluation(void) {
   CU_ASSERT(isnan(m.test_loss) && isnan(m.test_accuracy) && isnan(m.client_mean));
 }
 
-/* Images of one channel and few classes are read where they lie: the same run as on the
- * plain backend, which gathers them. Batches of 4, 4 and 2, in two epochs. */
-static void test_examples_that_are_picked(void) {
-  const char *picked[] = {"train.epochs=2"}, *plain[] = {"train.epochs=2", "device=ref"};
+/* The same training as on the plain backend, which gathers examples; batches of 4, 4 and 2, in two
+ * epochs. picks: whether the model reads them where they lie. */
+static void check_picks(const char *model, bool picks) {
+  const char *set[] = {"train.epochs=2", model, "device=ref"};
   fedlane_run *run = NULL;
   fedlane_metrics m[2];
   int64_t P;
-  CU_ASSERT_EQUAL_FATAL(fl_fixture_open(good, 1, picked, 0, &run), FEDLANE_OK);
-  CU_ASSERT(fl_model_picks(run->model, run->devices.ops, &run->station[0].source));
-  fl_source cropped = run->station[0].source;
-  cropped.crop = 1;
-  CU_ASSERT(!fl_model_picks(run->model, run->devices.ops, &cropped));
+  CU_ASSERT_EQUAL_FATAL(fl_fixture_open(good, 2, set, 0, &run), FEDLANE_OK);
+  fl_source source = run->station[0].source;
+  CU_ASSERT_EQUAL(fl_model_picks(run->model, run->devices.ops, &source), picks);
+  source.crop = 1;
+  CU_ASSERT(!fl_model_picks(run->model, run->devices.ops, &source));
   fedlane_close(&run);
-  float *w = fl_fixture_train(good, 1, picked, &P, &m[0]);
-  float *want = fl_fixture_train(good, 2, plain, &P, &m[1]);
-  for (int64_t i = 0; i < P; i++) CU_ASSERT_DOUBLE_EQUAL(w[i], want[i], 1e-6);
-  CU_ASSERT_DOUBLE_EQUAL(m[0].train_loss, m[1].train_loss, 1e-6);
-  CU_ASSERT_DOUBLE_EQUAL(m[0].test_loss, m[1].test_loss, 1e-6);
+  float *w = fl_fixture_train(good, 2, set, &P, &m[0]);
+  float *want = fl_fixture_train(good, 3, set, &P, &m[1]);
+  for (int64_t i = 0; i < P; i++) CU_ASSERT_DOUBLE_EQUAL(w[i], want[i], 2e-6);
+  CU_ASSERT_DOUBLE_EQUAL(m[0].train_loss, m[1].train_loss, 2e-6);
+  CU_ASSERT_DOUBLE_EQUAL(m[0].test_loss, m[1].test_loss, 2e-6);
   CU_ASSERT_EQUAL(m[0].test_accuracy, m[1].test_accuracy);
   free(w), free(want);
+}
+
+/* Images of one channel are read where they lie by a layer of few outputs that is the first, and
+ * that nobody else reads the input beside. */
+static void test_examples_that_are_picked(void) {
+  check_picks("model.name=logistic", true);
+  check_picks("model={layers: [flatten, {dense: 16}, tanh, {dense: 0}]}", true);
+  check_picks("model={layers: [flatten, {dense: 17}, tanh, {dense: 0}]}", false);
+  check_picks("model={layers: [flatten, {dense: 7, no_bias: true}, {dense: 0}]}", true);
+  check_picks("model={layers: [flatten, {dense: 5}, {dense: 5, from: -2}, {add: -2}, {dense: 0}]}",
+              false);
+  check_picks("model={layers: [flatten, {dense: 64}, {add: -2}, {dense: 0}]}", false);
+  check_picks(
+      "model={layers: [flatten, {dense: 5}, {flatten: again, from: -3}, {dense: 5}, {add: -3}, "
+      "{dense: 0}]}",
+      false);
+  check_picks("model={layers: [tanh, flatten, {dense: 0}]}", false);
+  check_picks("model={layers: [flatten, tanh, {dense: 0}]}", false);
+  check_picks("model={layers: [as_sequence, {dense: 6}, last, {dense: 0}]}", false);
+  check_picks("model={layers: [{conv: 6, kernel: 8}, {dense: 0}]}", false);
+}
+
+/* The files of a run that is stopped have the rows up to its checkpoint before that is written,
+ * which fails here. */
+static void test_rows_come_before_checkpoints(void) {
+  char output[256], path[256];
+  const char *set[] = {output, "train.rounds=1000"};
+  fedlane_run *run = NULL;
+  int lines = 0;
+  snprintf(output, sizeof output, "output=%s/run", fl_test_folder());
+  CU_ASSERT_EQUAL_FATAL(fl_fixture_open(good, 2, set, 0, &run), FEDLANE_OK);
+  snprintf(path, sizeof path, "%s/checkpoint", strchr(output, '=') + 1);
+  FILE *f = fopen(path, "w");
+  CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+  fclose(f);
+  for (int i = 0; i < 7; i++) CU_ASSERT_EQUAL(fedlane_round(run, NULL), FEDLANE_OK);
+  fedlane_stop(run);
+  CU_ASSERT_EQUAL(fedlane_round(run, NULL), FEDLANE_IO);
+  snprintf(path, sizeof path, "%s/metrics.jsonl", strchr(output, '=') + 1);
+  f = fopen(path, "r");
+  CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+  for (int c; (c = getc(f)) != EOF;) lines += c == '\n';
+  fclose(f);
+  CU_ASSERT_EQUAL(lines, 7);
+  fedlane_close(&run);
 }
 
 static int lines_in(const char *folder) {
@@ -238,6 +283,7 @@ static const fl_test tests[] = {
     {"evaluation", test_evaluation},
     {"examples that are picked", test_examples_that_are_picked},
     {"rows that wait", test_rows_that_wait},
+    {"rows come before checkpoints", test_rows_come_before_checkpoints},
     {"a full disk", test_a_full_disk},
 };
 FL_SUITE_MAIN("run", tests)

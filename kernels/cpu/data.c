@@ -59,11 +59,16 @@ static cut cut_draw(const fl_source *source, const fl_draw *draw, int lane, int 
   return out;
 }
 
-/* The same as below for bytes in whole vectors side by side; returns how many pixels those were. */
+/* The same as below for bytes in whole vectors side by side, where the processor has such; returns
+ * how many pixels those were. Compilers make better code of the loop below than of parts. */
 static int normalise_bytes(int n, const uint8_t *byte, float shift, float scale, float *out) {
   int i = 0;
+#ifdef __AVX512F__
   for (; i + 16 <= n; i += 16)
     *(fl_v16 *)(out + i) = (fl_load_bytes(byte + i) - FL_ALL(shift)) * FL_ALL(scale);
+#else
+  (void)n, (void)byte, (void)shift, (void)scale, (void)out;
+#endif
   return i;
 }
 
@@ -148,19 +153,18 @@ fl_status fl_cpu_gather(fl_dev *d, fl_batch b, const fl_source *source, const in
   int64_t size = fl_image_size(source->image), T = source->n_target, L = source->n_label;
   for (int c = 0; c < b.C; c++) {
     int live = b.rows[c];
-    float *xs = fl_lane_out(x, c), *goal = target.at ? fl_lane_out(target, c) : NULL;
+    float *xs = x.at ? fl_lane_out(x, c) : NULL, *goal = target.at ? fl_lane_out(target, c) : NULL;
     const int32_t *rows = index + c * index_stride;
-    for (int row = 0; x.at && row < live && row < FL_CPU_AHEAD; row++)
-      fetch_image(source, rows[row]);
+    for (int row = 0; xs && row < live && row < FL_CPU_AHEAD; row++) fetch_image(source, rows[row]);
     for (int row = 0; row < live; row++) {
       int64_t example = rows[row];
-      if (x.at && row + FL_CPU_AHEAD < live) fetch_image(source, rows[row + FL_CPU_AHEAD]);
-      if (x.at) gather_image(source, example, cut_draw(source, draw, c, row), xs + row * size);
+      if (xs && row + FL_CPU_AHEAD < live) fetch_image(source, rows[row + FL_CPU_AHEAD]);
+      if (xs) gather_image(source, example, cut_draw(source, draw, c, row), xs + row * size);
       for (int64_t i = 0; label && i < L; i++)
         label[(c * (int64_t)b.B + row) * L + i] = source->label[example * L + i];
       for (int64_t t = 0; goal && t < T; t++) goal[row * T + t] = source->target[example * T + t];
     }
-    if (x.at) memset(xs + live * size, 0, (size_t)((b.B - live) * size) * sizeof(float));
+    if (xs) memset(xs + live * size, 0, (size_t)((b.B - live) * size) * sizeof(float));
     for (int64_t i = live * L; label && i < b.B * L; i++) label[c * b.B * L + i] = -1;
     if (goal) memset(goal + live * T, 0, (size_t)((b.B - live) * T) * sizeof(float));
   }
