@@ -110,13 +110,11 @@ INLINE void fl_ask(const void *from, int64_t bytes) {
 }
 
 /* 16 bytes as numbers. */
-static inline fl_v16 fl_load_bytes(const uint8_t *from) {
+static inline void fl_load_bytes(const uint8_t *from, fl_v16 *v) {
 #ifdef __AVX512F__
-  return (fl_v16)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)from)));
+  *v = (fl_v16)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)from)));
 #else
-  fl_v16 v;
-  for (int i = 0; i < 16; i++) v[i] = from[i];
-  return v;
+  for (int i = 0; i < 16; i++) (*v)[i] = from[i];
 #endif
 }
 

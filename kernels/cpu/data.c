@@ -64,8 +64,10 @@ static cut cut_draw(const fl_source *source, const fl_draw *draw, int lane, int 
 static int normalise_bytes(int n, const uint8_t *byte, float shift, float scale, float *out) {
   int i = 0;
 #ifdef __AVX512F__
-  for (; i + 16 <= n; i += 16)
-    *(fl_v16 *)(out + i) = (fl_load_bytes(byte + i) - FL_ALL(shift)) * FL_ALL(scale);
+  for (fl_v16 pixel; i + 16 <= n; i += 16) {
+    fl_load_bytes(byte + i, &pixel);
+    *(fl_v16 *)(out + i) = (pixel - FL_ALL(shift)) * FL_ALL(scale);
+  }
 #else
   (void)n, (void)byte, (void)shift, (void)scale, (void)out;
 #endif

@@ -48,10 +48,12 @@ INLINE void ask_ahead(const examples *e, int row) {
 
 /* 16 pixels, or `last` of them where that is less, without their shift; the others hold anything.
  */
-INLINE fl_v16 pixels(const bool whole, int last, const uint8_t *from, const fl_v16 *shift) {
+INLINE void pixels(const bool whole, int last, const uint8_t *from, const fl_v16 *shift,
+                   fl_v16 *x) {
   uint8_t some[16] = {0};
   if (!whole) memcpy(some, from, (size_t)last);
-  return fl_load_bytes(whole ? from : some) - *shift;
+  fl_load_bytes(whole ? from : some, x);
+  *x -= *shift;
 }
 
 /* 16 columns, or the `last` ones, into the sums of R rows and C outputs. */
@@ -60,7 +62,7 @@ INLINE void add_columns(const int R, const int C, const bool whole, int last, in
                         fl_v16 s[ROWS][OUTS]) {
   fl_v16 a[ROWS], b;
   for (int r = 0; r < R; r++) {
-    a[r] = pixels(whole, last, x[r], shift);
+    pixels(whole, last, x[r], shift, &a[r]);
     FL_KEEP(a[r]);
   }
   for (int c = 0; c < C; c++) {
@@ -161,7 +163,7 @@ INLINE void columns(const int R, const int V, const bool whole, int last, const 
   int64_t o = 0;
   for (int r = 0; r < R; r++)
     for (int v = 0; v < V; v++) {
-      x[r][v] = pixels(whole || v + 1 < V, last, rows[r] + k + 16 * v, &shift);
+      pixels(whole || v + 1 < V, last, rows[r] + k + 16 * v, &shift, &x[r][v]);
       FL_KEEP(x[r][v]);
     }
   for (; o + 2 <= O; o += 2)

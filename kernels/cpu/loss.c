@@ -43,21 +43,24 @@ static inline float sum_of(const fl_v16 *of) {
 }
 
 /* v = the larger of v and other, by elements; that of `other` where v is NaN. */
-static inline void raise_to(fl_v16 *v, fl_v16 other) {
+static inline void raise_to(fl_v16 *v, const fl_v16 *other) {
 #ifdef __AVX512F__
-  *v = (fl_v16)_mm512_max_ps((__m512)*v, (__m512)other);
+  *v = (fl_v16)_mm512_max_ps((__m512)*v, (__m512)*other);
 #else
-  i16 above = *v > other;
-  *v = (fl_v16)(((i16)*v & above) | ((i16)other & ~above));
+  i16 above = *v > *other;
+  *v = (fl_v16)(((i16)*v & above) | ((i16)*other & ~above));
 #endif
 }
 
 static inline float largest_of(const fl_v16 *of) {
-  fl_v16 v = *of;
-  raise_to(&v, TURNED(8, v));
-  raise_to(&v, TURNED(4, v));
-  raise_to(&v, TURNED(2, v));
-  raise_to(&v, TURNED(1, v));
+  fl_v16 v = *of, turned = TURNED(8, v);
+  raise_to(&v, &turned);
+  turned = TURNED(4, v);
+  raise_to(&v, &turned);
+  turned = TURNED(2, v);
+  raise_to(&v, &turned);
+  turned = TURNED(1, v);
+  raise_to(&v, &turned);
   return v[0];
 }
 
@@ -93,7 +96,7 @@ INLINE int find_top(const bool one, int K, const float *z, float *top, fl_v16 *v
   for
     EACH_VECTOR(k) {
       load_row(K, z, k, v);
-      raise_to(&most, *v);
+      raise_to(&most, v);
     }
   *top = largest_of(&most);
   for
@@ -105,9 +108,10 @@ INLINE int find_top(const bool one, int K, const float *z, float *top, fl_v16 *v
   return 0;
 }
 
-/* p = norm * (softmax(z) - one-hot(label)); p may be z. e: the powers of a row of one vector. */
+/* p = norm * (softmax(z) - one-hot(label)); p may be z. power: those of a row of one vector. */
 INLINE void slopes(const bool one, int K, const float *z, int32_t label, float norm, float top,
-                   float sum, fl_v16 e, float *p) {
+                   float sum, const fl_v16 *power, float *p) {
+  fl_v16 e = *power;
   float share = norm / sum;
   for
     EACH_VECTOR(k) {
@@ -144,7 +148,7 @@ INLINE double lane_xent(const bool one, int K, int64_t live, float norm, const i
         sums += e;
       }
     float sum = sum_of(&sums);
-    if (p) slopes(one, K, z, label[row], norm, top, sum, e, p);
+    if (p) slopes(one, K, z, label[row], norm, top, sum, &e, p);
     product *= sum;
     if (product < 1e200) continue;
     loss += log(product);
