@@ -5,7 +5,8 @@
 enum { P = 1626448, X1 = 3072, Y1 = 28800, Y2 = 50176, I = 12544, O = 128, K = 10 };
 enum { W1 = 32 * 27, W2 = 64 * 288, WIDE = 12544 * 128 }; /* weights of the three large layers */
 /* What a1 lacks: 20 steps of 96 features with 8 heads and 10,004 words, as in transformer_lm;
- * recurrence of 256 units; depthwise filters and norms over the images that conv2 makes. */
+ * recurrence of 256 units; depthwise filters and norms over the images that conv2 makes; ten
+ * outputs of images of one channel. */
 enum { T = FL_BENCH_STEPS, V = FL_BENCH_WORDS, F = 96, HEADS = 8, H = 256, W3 = 64 * 9 };
 static const fl_window conv1 = {FL_BENCH_IMAGE, {32, 30, 30}, 3, 1, 0};
 static const fl_window conv2 = {{32, 30, 30}, {64, 28, 28}, 3, 1, 0};
@@ -45,6 +46,8 @@ RUN(dense_fwd, dense_fwd(r->dev, r->b, I, O, X, W, absent, r->y))
 RUN(dense_data, dense_bwd_data(r->dev, r->b, I, O, DY, W, r->dx))
 RUN(dense_weights, dense_bwd_weights(r->dev, r->b, I, O, X, DY, fl_all(1e-9), r->w, none))
 RUN(dense_back, dense_bwd(r->dev, r->b, I, O, X, DY, W, r->dx, fl_all(1e-9), r->w, none))
+RUN(pick_fwd, dense_pick_fwd(r->dev, r->b, K, &r->pick, W, absent, r->y))
+RUN(pick_weights, dense_pick_bwd_weights(r->dev, r->b, K, &r->pick, DY, fl_all(1e-9), r->w, none))
 RUN(shared_fwd, dense_fwd(r->dev, r->b, I, O, X, SHARED, absent, r->y))
 RUN(shared_data, dense_bwd_data(r->dev, r->b, I, O, DY, SHARED, r->dx))
 RUN(product_measure, product_measure(r->dev, r->b, I, O, X, DY, true, r->measure))
@@ -114,6 +117,8 @@ HAS(conv_relu_fwd)
 HAS(pool_relu_bwd)
 HAS(conv_bwd_data_relu)
 HAS(dense_bwd)
+HAS(dense_pick_fwd)
+HAS(dense_pick_bwd_weights)
 HAS(product_measure)
 HAS(product_mix)
 
@@ -124,6 +129,7 @@ bool fl_ops_have_blocks(const fl_ops *ops) {
 #define CONV1 (2.0 * W1 * 900)
 #define CONV2 (2.0 * W2 * 784)
 #define DENSE (2.0 * WIDE)
+#define PICK (2.0 * K * X1)
 #define DEPTH (2.0 * 9 * Y2)
 #define LSTM (8.0 * T * H * H)
 #define GRU (6.0 * T * H * H)
@@ -152,6 +158,10 @@ const fl_op_item fl_op_items[] = {
     {"dense weights", dense_weights, DENSE, 0, 4 * (I + O), 8 * WIDE, 0, 1, 1, NULL},
     {"dense both ways back", dense_back, 2 * DENSE, 0, 4 * (2 * I + O), 8 * WIDE, 0, 0, 0,
      has_dense_bwd},
+    {"dense of bytes forward", pick_fwd, PICK, 0, X1 + 4 * K, 4 * K *X1, 0, 0, 0,
+     has_dense_pick_fwd},
+    {"dense of bytes weights", pick_weights, PICK, 0, X1 + 4 * K, 8 * K *X1, 0, 0, 0,
+     has_dense_pick_bwd_weights},
     {"shared dense forward", shared_fwd, DENSE, 0, 4 * (I + O), 0, 4 * WIDE, 0, 0, NULL},
     {"shared dense data", shared_data, DENSE, 0, 4 * (I + O), 0, 4 * WIDE, 0, 0, NULL},
     {"product measure", product_measure, 0, I + O, 4 * (I + O), 16, 0, 0, 0, has_product_measure},

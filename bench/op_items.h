@@ -19,8 +19,9 @@ enum {
 typedef struct fl_op_rig {
   const fl_ops *ops;
   fl_dev *dev;
-  fl_batch b, steps; /* steps: as b, a row for each step of a sequence */
-  fl_source source;
+  fl_batch b, steps;       /* steps: as b, a row for each step of a sequence */
+  fl_source source, plane; /* plane: the same bytes as images of one channel */
+  fl_pick pick;            /* of plane */
   fl_draw draw;
   fl_span x, y, dx, dy; /* activations */
   fl_span keep;         /* what a layer keeps for the way back */

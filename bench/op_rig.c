@@ -32,6 +32,9 @@ static fl_status make_source(fl_op_rig *r) {
                           .label = r->label,
                           .shift = shift,
                           .scale = scale};
+  r->plane = r->source;
+  r->plane.image = (fl_image){1, IMAGE / 32, 32};
+  r->pick = (fl_pick){.source = &r->plane, .index = r->index, .index_stride = r->b.B};
   return status == FEDLANE_OK ? r->ops->upload(r->dev, x, pixel, IMAGE) : status;
 }
 
