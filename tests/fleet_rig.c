@@ -205,6 +205,7 @@ bool fl_hand_join(fl_hand *h, uint64_t wire) {
   if (!fl_hand_hear(h, wire == FL_WIRE ? FL_MESSAGE_welcome : FL_MESSAGE_bye, 20)) return false;
   if (h->message.kind == FL_MESSAGE_bye) return false;
   h->session = h->message.welcome.session;
+  h->units = 0;
   return true;
 }
 
@@ -216,6 +217,7 @@ void fl_hand_ready(fl_hand *h, uint64_t people) {
 
 void fl_hand_trained(fl_hand *h, const fl_work *w) {
   size_t n = (size_t)w->count;
+  for (uint64_t u = w->first; u < w->first + n && u < 64; u++) h->units |= UINT64_C(1) << u;
   void *zeros = calloc(n, 8);
   uint8_t *good = malloc(n);
   CU_ASSERT_FATAL(zeros && good);

@@ -65,6 +65,7 @@ double fl_fleet_rig_now(void);
 typedef struct fl_hand {
   fl_port *port;
   uint64_t session, people; /* as in ready */
+  uint64_t units;           /* bit u: unit u has been reported since it was welcome; u below 64 */
   fl_letter letter;         /* the last one, whose bytes `message` points into */
   fl_message message;
 } fl_hand;

@@ -17,7 +17,7 @@ static const char *const text =
     "train: {rounds: 1, cohort: 6, batch: 8, lr: 0.1}\neval: {every: 0}\n"
     "fleet: {patience: 1, peers: 2}\n";
 
-enum { CHUNKS = 2, EACH = FL_CHUNK_BYTES / 8 };
+enum { CHUNKS = 2, EACH = FL_CHUNK_BYTES / 8, UNITS = 6 };
 
 static int64_t filled[EACH];
 static uint64_t elements; /* of the model */
@@ -63,7 +63,16 @@ static void say_update(fl_hand *h, const fl_update *about) {
   fl_hand_say(h, &m, NULL, 0);
 }
 
-/* An upload of one stream of sums, changed by `change` before it is sent. */
+/* Lists the vectors that units keep; bytes of it. */
+static size_t list_own(uint64_t units, uint32_t *stream) {
+  size_t n = 0;
+  for (uint32_t u = 0; u < UNITS; u++)
+    if (units >> u & 1) stream[n++] = FL_STREAM_OWN + u;
+  return n * sizeof *stream;
+}
+
+/* An upload of one stream of sums, and of what units keep, changed by `change` before it is sent.
+ */
 typedef struct lie {
   const char *name;
   void (*change)(fl_update *about, fl_chunk *c);
@@ -91,9 +100,10 @@ static void wrong_weight(fl_update *about, fl_chunk *c) {
   about->weight++;
 }
 static void wrong_stream(fl_update *about, fl_chunk *c) {
-  static const uint32_t stream = 60;
-  about->streams.at = &stream;
-  c->stream = stream;
+  static uint32_t stream[1 + UNITS];
+  memcpy(stream, about->streams.at, about->streams.n);
+  about->streams.at = stream;
+  c->stream = *stream = 60;
 }
 static void unknown_stream(fl_update *about, fl_chunk *c) {
   (void)about;
@@ -121,21 +131,21 @@ static const lie lies[] = {
 
 /* What the peer says is right, but for the lie. */
 static void one_lie(const lie *l) {
-  static const uint32_t stream = 1;
+  uint32_t stream[1 + UNITS] = {1};
   fl_fleet_rig r;
   fl_hand h;
   fl_update about;
   fl_work last;
   begin(&r, &h);
   CU_ASSERT_FATAL(fl_hand_collect(&h, &about, &last));
-  about.streams = (fl_bytes){&stream, sizeof stream};
+  about.streams = (fl_bytes){stream, sizeof *stream + list_own(h.units, stream + 1)};
   for (int i = 0; i < EACH; i++) filled[i] = l->value;
   fl_update lied = about;
-  fl_chunk c = chunk_of(&about, stream, 0);
+  fl_chunk c = chunk_of(&about, *stream, 0);
   l->change(&lied, &c);
   say_update(&h, &lied);
   for (int i = 0; i < CHUNKS; i++) {
-    c = chunk_of(&about, stream, i);
+    c = chunk_of(&about, *stream, i);
     l->change(&lied, &c);
     say_chunk(&h, c, filled, 8 * (size_t)(c.count < EACH ? c.count : EACH));
   }
@@ -149,6 +159,36 @@ static void lies_are_left_out(void) {
   }
 }
 
+/* Whole uploads, without sums: of what a unit of somebody else's keeps, in place of one of the
+ * peer's own or beside them, and without what one of its own keeps. */
+static void what_others_units_keep_is_left_alone(void) {
+  static float x[2 * EACH];
+  for (int which = 0; which < 3; which++) {
+    fl_fleet_rig r;
+    fl_hand h;
+    fl_update about;
+    fl_work last;
+    uint32_t stream[UNITS];
+    begin(&r, &h);
+    CU_ASSERT_FATAL(fl_hand_collect(&h, &about, &last));
+    uint64_t all = (1 << UNITS) - 1, theirs = all & ~h.units, units = h.units;
+    CU_ASSERT_FATAL(units && theirs);
+    if (which != 1) units &= units - 1;
+    if (which != 2) units |= theirs & -theirs;
+    about.streams = (fl_bytes){stream, list_own(units, stream)};
+    say_update(&h, &about);
+    for (size_t i = 0; i < about.streams.n / sizeof *stream; i++) {
+      fl_chunk c = chunk_of(&about, stream[i], 0);
+      c.payload = FL_PAYLOAD_F32;
+      c.count = elements;
+      say_chunk(&h, c, x, 4 * elements);
+    }
+    CU_ASSERT(fl_hand_hear(&h, FL_MESSAGE_received, 20));
+    CU_ASSERT_FALSE(h.message.received.mixed);
+    end(&r, &h, FL_CAUSE_shape);
+  }
+}
+
 /* A vector that a client keeps, with a number that is none. */
 static void non_finite_numbers_are_left_out(void) {
   static float x[2 * EACH];
@@ -158,10 +198,10 @@ static void non_finite_numbers_are_left_out(void) {
   fl_work last;
   begin(&r, &h);
   CU_ASSERT_FATAL(fl_hand_collect(&h, &about, &last));
-  uint32_t stream = FL_STREAM_OWN + (uint32_t)last.first;
+  uint32_t stream[UNITS];
   x[elements - 1] = NAN;
-  about.streams = (fl_bytes){&stream, sizeof stream};
-  fl_chunk c = chunk_of(&about, stream, 0);
+  about.streams = (fl_bytes){stream, list_own(h.units, stream)};
+  fl_chunk c = chunk_of(&about, *stream, 0);
   c.payload = FL_PAYLOAD_F32;
   c.count = elements;
   say_update(&h, &about);
@@ -460,6 +500,7 @@ static void sessions_belong_to_their_keys(void) {
 
 static const fl_test tests[] = {
     {"lies are left out", lies_are_left_out},
+    {"what others' units keep is left alone", what_others_units_keep_is_left_alone},
     {"non-finite numbers are left out", non_finite_numbers_are_left_out},
     {"uploads without end are cut off", uploads_without_end_are_cut_off},
     {"uploads that stop half-way are given up", uploads_that_stop_half_way_are_given_up},

@@ -53,6 +53,30 @@ static fl_status reports_of(fl_fleet *f, fl_peer *peer, fl_report **out, int *n,
   return FEDLANE_OK;
 }
 
+/* By their units, which those of two blocks do not share. */
+static int by_units(const void *a, const void *b) {
+  const fl_report *x = a, *y = b;
+  return (x->first >= y->first + y->count) - (y->first >= x->first + x->count);
+}
+
+/* Whether the vectors that units keep, as an upload lists them, are those of the units that it
+ * reports: all of theirs, and nobody else's. That each is listed once is seen when all have come.
+ */
+static bool keeps_own(const fl_fleet *f, const fl_pile *pile, fl_report *report, int n) {
+  uint64_t own = f->about.own, expected = 0, listed = 0;
+  for (int i = 0; i < n; i++) expected += own * report[i].count;
+  qsort(report, (size_t)n, sizeof *report, by_units);
+  for (size_t i = 0; i < pile->about.streams.n / sizeof *pile->streams; i++) {
+    uint32_t stream = pile->streams[i];
+    if (stream < FL_STREAM_OWN) continue;
+    if (own == 0) return false;
+    fl_report unit = {.first = (stream - FL_STREAM_OWN) / own, .count = 1};
+    if (!bsearch(&unit, report, (size_t)n, sizeof *report, by_units)) return false;
+    listed++;
+  }
+  return listed == expected;
+}
+
 /* Asks the host about an upload as far as it has come. */
 static fl_status ask(fl_fleet *f, fl_peer *peer,
                      fl_status (*host)(void *of, const fl_upload *upload, fl_cause *cause),
@@ -63,6 +87,7 @@ static fl_status ask(fl_fleet *f, fl_peer *peer,
   fl_status status = FEDLANE_OK;
   FL_GO(reports_of(f, peer, &report, &n, cause));
   if (pile->n_tied > 0 && !f->host.send) *cause = FL_CAUSE_shape;
+  if (*cause == FL_CAUSE_none && !keeps_own(f, pile, report, n)) *cause = FL_CAUSE_shape;
   if (*cause != FL_CAUSE_none) goto done;
   fl_upload upload = {.about = pile->about,
                       .n_report = n,
