@@ -203,7 +203,7 @@ typedef struct fedlane_trained {
 /* Joins a coordinator, which need not be there yet: tcp://HOST:PORT, ipc://PATH, or, within this
  * process, loopback://NAME. *out is set only on success; end it with fedlane_client_leave().
  * Errors: USAGE for an address, name or key that is none, or when the coordinator refuses, with its
- * sentence; IO when nobody answers in time; MEMORY. */
+ * sentence; IO when in that time nobody answers, or there is no place; MEMORY. */
 FEDLANE_API fedlane_status fedlane_client_join(const char *address,
                                                const fedlane_client_options *options,
                                                fedlane_client **out);

@@ -118,7 +118,7 @@ def tensors(layout, w):
 def take_part(session, examples, train, payload="float32"):
     """Says hello, and trains and sends whenever it is asked to, until the run is done. train gets the model,
     which it changes in place, and the message `work`; it returns loss, hits and steps, or None to refuse."""
-    m = {"kind": "bye", "code": 1}
+    m, line = {"kind": "bye", "code": 1}, 0  # line: seconds that we last waited for a place
     while m["kind"] != "bye" or m["code"] == 1:
         following = None
         if m["kind"] == "bye":  # not known (any more), or silent for too long
@@ -126,9 +126,14 @@ def take_part(session, examples, train, payload="float32"):
             following, pending = session.hear(1), None
             if following["kind"] == "bye":
                 session.number = 0
+                if following["code"] == 1 and following.get("session") == 0:
+                    if not line:
+                        print("waiting for a place:", following["why"], file=sys.stderr, flush=True)
+                    line = min(max(1, 2 * line), 10)
+                    time.sleep(line)
         elif m["kind"] == "welcome" and m["session"] != session.number:
             session.number, session.elements, session.patience = m["session"], m["elements"], 2 * m["patience"]
-            layout = m["layout"]
+            layout, line = m["layout"], 0
             session.say("ready", lanes=1, people=0, credit=1)
             if m["pipeline"]:
                 threading.Thread(target=session.live_on, args=(m["session"], m["patience"], m["pipeline"]), daemon=True).start()

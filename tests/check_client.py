@@ -5,7 +5,9 @@ C, and `fedlane join`.
 check_client.py PROGRAM EXAMPLE SOURCE FOLDER: PROGRAM is fedlane, EXAMPLE the compiled examples/client.c.
 What enters the mean is recomputed with NumPy. Exit status 77 when a module is not installed.
 """
+import contextlib
 import importlib.util
+import io
 import json
 import pathlib
 import shutil
@@ -306,6 +308,41 @@ client.take_part(client.Session({address!r}, "stopped", **{mine!r}), 10, train)
     check(all(peer.mixed == {1: True} for peer in peers), "one that trains for long was left out")
 
 
+def with_a_full_fleet():
+    """Who finds no place says so once and knocks ever less often; one of them trains when there is one."""
+    process, address, run = serve("full", "fleet.peers=1", "fleet.most=1", "train.rounds=3")
+
+    class Long(Watched):
+        def fetch(self, work):
+            time.sleep(1.5)
+            return super().fetch(work)
+
+    class Knocking(Watched):
+        knocks = 0
+
+        def say(self, message, *second, **fields):
+            self.knocks += message == "hello"
+            super().say(message, *second, **fields)
+
+    first = Long(address, "first", draw(100), leaves=2)
+    while not first.number:
+        time.sleep(0.01)
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        second = Knocking(address, "second", draw(100))
+        joined = subprocess.Popen([program, "join", address, f"data.path={folder / 'own.safetensors'}", "--name", "own"],
+                                  stdout=subprocess.PIPE, text=True)
+        running.append(joined)
+        check(process.wait(60) == 0, "a run whose fleet was full failed")
+    joined.kill()
+    engine = joined.stdout.read()
+    for words in (said.getvalue(), engine):
+        check(words.count("waiting for a place: the coordinator has all the peers it takes") == 1, f"it said {words!r}")
+    check(second.knocks <= 6, f"it has knocked {second.knocks} times")
+    check(first.mixed == {1: True} and rounds_of(run)[2]["clients"] == 1, "nobody took the place that was free")
+    check((second.mixed == {3: True}) != ("round 3: mixed" in engine), "not one of the two who waited was in")
+
+
 def with_mistakes():
     """One sentence and no traceback."""
     np.savez(folder / "odd.npz", x=np.zeros((3, 2)), y=np.zeros(2))
@@ -353,6 +390,7 @@ with_keys()
 with_a_deadline()
 with_an_old_cancel()
 with_one_that_is_stopped()
+with_a_full_fleet()
 with_mistakes()
 with_torch()
 print("clients in Python and C were mixed as they should be, and nothing else was")

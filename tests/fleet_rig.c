@@ -91,6 +91,11 @@ static void *work(void *of) {
   return NULL;
 }
 
+static void hear_word(void *of, const char *sentence) {
+  fl_fleet_rig_worker *w = of;
+  w->waits += strstr(sentence, "waiting for a place") != NULL;
+}
+
 static fl_fleet_rig_worker *start(fl_fleet_rig *r, const char *address, const char *a,
                                   const char *b, const fl_security *security) {
   fl_fleet_rig_worker *w = &r->worker[r->n_worker++];
@@ -102,7 +107,9 @@ static fl_fleet_rig_worker *start(fl_fleet_rig *r, const char *address, const ch
                                  .security = *security,
                                  .n_override = 1 + (a != NULL) + (b != NULL),
                                  .override = w->override,
-                                 .stop = &w->stop};
+                                 .stop = &w->stop,
+                                 .tell = hear_word,
+                                 .of = w};
   CU_ASSERT_EQUAL_FATAL(pthread_create(&w->thread, NULL, work, w), 0);
   return w;
 }

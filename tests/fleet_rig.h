@@ -25,6 +25,7 @@ typedef struct fl_fleet_rig_worker {
   atomic_int stop;
   fl_status status;
   char why[512]; /* why it failed */
+  int waits;     /* times that it has told of waiting for a place */
 } fl_fleet_rig_worker;
 
 typedef struct fl_fleet_rig {

@@ -369,6 +369,25 @@ static void finds_the_coordinator_again(void) {
   end(&c);
 }
 
+/* Whom a full fleet has no place for is told so, when its time is over, and may come again. */
+static void a_full_fleet_has_no_place(void) {
+  char address[256];
+  coordinator c;
+  fedlane_client_options me = {.name = "b", .examples = 10, .seconds = 2};
+  fedlane_client *client = NULL;
+  snprintf(address, sizeof address, "ipc://%s/full", fl_test_folder());
+  person p = {address, "a", 10, 1, .manner = SLOW};
+  start(&c, address, "1", "fleet.most=1");
+  let_live(1, &p);
+  sleep(1);
+  CU_ASSERT_EQUAL(fedlane_client_join(address, &me, &client), FEDLANE_IO);
+  CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), "no place within 2 seconds: the coordinator has"));
+  await(1, &p);
+  finish(&c);
+  CU_ASSERT_EQUAL(p.mixed, ROUNDS);
+  end(&c);
+}
+
 /* One trains in a single call for longer than the patience, another is stopped in the midst of it.
  */
 static void tells_the_slow_from_the_dead(void) {
@@ -410,6 +429,7 @@ static const fl_test tests[] = {
     {"says what does not go", says_what_does_not_go},
     {"knows tensors and tasks", knows_tensors_and_tasks},
     {"finds the coordinator again", finds_the_coordinator_again},
+    {"a full fleet has no place", a_full_fleet_has_no_place},
     {"tells the slow from the dead", tells_the_slow_from_the_dead},
 };
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fleet_rig.h"
 #include "suite.h"
@@ -461,6 +462,25 @@ static void other_versions_and_other_data_are_refused(void) {
   end(&r, &h, FL_CAUSE_shape);
 }
 
+/* Who finds the fleet full says so once, and is in when a place is free. */
+static void a_place_is_waited_for(void) {
+  static const char *const one[] = {"fleet.peers=1", "fleet.most=1"};
+  fl_fleet_rig r;
+  fl_hand h;
+  fl_fleet_rig_open(&r, text, FL_FLEET_RIG_TCP, 2, one);
+  fl_fleet_rig_start(&r);
+  fl_hand_open(&h, r.address, NULL);
+  CU_ASSERT_FATAL(fl_hand_join(&h, FL_WIRE));
+  fl_hand_ready(&h, r.people);
+  CU_ASSERT(fl_hand_work(&h, 20));
+  fl_fleet_rig_worker *w = fl_fleet_rig_work(&r, NULL, NULL);
+  sleep(2);
+  fl_hand_say(&h, &(fl_message){.kind = FL_MESSAGE_leave, .leave = {h.session}}, NULL, 0);
+  fl_hand_close(&h);
+  fl_fleet_rig_close(&r);
+  CU_ASSERT_EQUAL(w->waits, 1);
+}
+
 /* The number of a session is of no use without its key. */
 static void sessions_belong_to_their_keys(void) {
   char path[4][192], key[192], allow[192];
@@ -516,6 +536,7 @@ static const fl_test tests[] = {
     {"too many messages end a session", too_many_messages_end_a_session},
     {"noise is counted", noise_is_counted},
     {"other versions and other data are refused", other_versions_and_other_data_are_refused},
+    {"a place is waited for", a_place_is_waited_for},
     {"sessions belong to their keys", sessions_belong_to_their_keys},
 };
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "fedlane.h"
+#include "pulse.h"
 #include "suite.h"
 
 /* CHUNKS: more than wait on their way when nobody takes them. */
@@ -20,6 +21,7 @@ typedef struct host {
   fl_port *port;
   fl_route peer;
   int chunks; /* that came */
+  int full;   /* hellos that find no place */
   pthread_t thread;
 } host;
 
@@ -50,6 +52,7 @@ static bool hear(host *h, fl_message_kind kind, double seconds) {
 static void *live(void *of) {
   host *h = of;
   const char *pipeline = fl_port_pipeline(h->port);
+  fl_message no_place = {.kind = FL_MESSAGE_bye, .bye = {0, FL_BYE_REJOIN, {"all are here", 12}}};
   fl_message m = {.kind = FL_MESSAGE_welcome,
                   .welcome = {.wire = FL_WIRE,
                               .session = SESSION,
@@ -62,7 +65,12 @@ static void *live(void *of) {
                               .layout = {h->layout, strlen(h->layout)},
                               .pipeline = {pipeline, strlen(pipeline)},
                               .patience = 10}};
-  if (hear(h, FL_MESSAGE_hello, 20)) say(h, &m);
+  bool any = hear(h, FL_MESSAGE_hello, 20);
+  for (int i = 0; i < h->full && any; i++) {
+    say(h, &no_place);
+    any = hear(h, FL_MESSAGE_hello, 20);
+  }
+  if (any) say(h, &m);
   if (h->then) h->then(h);
   return NULL;
 }
@@ -163,7 +171,33 @@ static void an_upload_outlives_an_old_cancel(void) {
   free(x);
 }
 
+static void hear_word(void *of, const char *sentence) {
+  char *told = of; /* [1024] all of it */
+  snprintf(told + strlen(told), 1024 - strlen(told), "%s\n", sentence);
+}
+
+/* A peer waits for a place: it says so once, and knocks after 1, 2 and 3 seconds, the patience. */
+static void a_place_is_waited_for(void) {
+  host h = {.address = "loopback://full", .layout = "", .elements = 4, .full = 3};
+  char told[1024] = "";
+  fl_session_options options = {.name = "worker", .patience = 3, .tell = hear_word, .of = told};
+  const fl_welcome *w = NULL;
+  fl_session *s = NULL;
+  start(&h);
+  CU_ASSERT_EQUAL_FATAL(fl_session_open(h.address, &options, &s), FEDLANE_OK);
+  CU_ASSERT_EQUAL(fl_session_join(s, 0.5, &w), FEDLANE_IO);
+  CU_ASSERT_PTR_NOT_NULL(strstr(fedlane_error(), "no place within 0.5 seconds: all are here"));
+  double begun = fl_pulse_now();
+  CU_ASSERT_EQUAL_FATAL(fl_session_join(s, 30, &w), FEDLANE_OK);
+  double took = fl_pulse_now() - begun;
+  CU_ASSERT(took > 5 && took < 9);
+  CU_ASSERT_STRING_EQUAL(told, "waiting for a place: all are here\n");
+  fl_session_close(&s, false);
+  end(&h);
+}
+
 static const fl_test tests[] = {
+    {"a place is waited for", a_place_is_waited_for},
     {"a digest of any bytes is kept", a_digest_of_any_bytes_is_kept},
     {"tensors lie in the model", tensors_lie_in_the_model},
     {"an upload outlives an old cancel", an_upload_outlives_an_old_cancel},

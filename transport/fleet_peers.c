@@ -136,11 +136,12 @@ fl_status fl_peer_hello(fl_fleet *f, const fl_letter *letter, const fl_hello *he
   }
   judge(f, hello, sizeof why, why);
   if (!peer && !*why) peer = new_peer(f, letter, hello);
-  if (!peer && !*why) snprintf(why, sizeof why, "this coordinator has all the peers that it takes");
   if (*why)
     fl_fleet_bye(f, &letter->route, hello->session, FL_BYE_REFUSED, why);
-  else
+  else if (peer)
     welcome(f, peer);
+  else
+    fl_fleet_bye(f, &letter->route, 0, FL_BYE_REJOIN, "the coordinator has all the peers it takes");
   return FEDLANE_OK;
 }
 

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const double long_wait = 5; /* seconds without an answer of which one is told */
+static const double long_wait = 5;     /* seconds without an answer of which one is told */
+static const double hello_seconds = 1; /* between hellos to which there is no answer */
 
 static fl_message hello_of(const fl_session *s) {
   static const char program[] = "fedlane " FEDLANE_VERSION;
@@ -33,6 +34,7 @@ fl_status fl_session_open(const char *address, const fl_session_options *options
   if (!s) return fl_fail(FEDLANE_MEMORY, "no memory for a session");
   s->options = *options;
   s->patience = options->patience > 0 ? options->patience : 10;
+  s->every = hello_seconds / 2;
   fl_port_options port = {.security = options->security, .patience = s->patience};
   s->name = strdup(options->name);
   if (!s->name) {
@@ -147,8 +149,20 @@ static fl_status take_welcome(fl_session *s, const fl_welcome *w) {
   if (w->pipeline.n > 0) FL_TRY(join_pipeline(s));
   s->n_event = 0; /* those of an earlier session */
   s->joined = true;
-  s->lost = false;
+  s->lost = s->crowded = false;
+  s->every = hello_seconds / 2;
+  s->knock = 0;
   return FEDLANE_OK;
+}
+
+/* Each time that there is no place the next hello comes later, up to the patience. */
+static void wait_in_line(fl_session *s) {
+  char text[sizeof s->why + 32];
+  snprintf(text, sizeof text, "waiting for a place: %s", s->why);
+  if (!s->crowded && s->options.tell) s->options.tell(s->options.of, text);
+  s->crowded = true;
+  s->every = fmin(2 * s->every, fmax(s->patience, hello_seconds));
+  s->knock = fl_pulse_now() + s->every;
 }
 
 /* After a refusal nothing else counts, such as the answer to what was on its way. */
@@ -160,6 +174,7 @@ static void take_bye(fl_session *s, const fl_bye *bye) {
   if (bye->code == FL_BYE_DONE) s->done = true;
   if (bye->code == FL_BYE_REFUSED) s->refused = true;
   if (bye->code == FL_BYE_REJOIN) s->lost = true;
+  if (bye->code == FL_BYE_REJOIN && bye->session == 0 && !s->joined) wait_in_line(s);
 }
 
 static void take_accept(fl_session *s, const fl_accept *a) {
@@ -240,29 +255,40 @@ fl_status fl_session_look(fl_session *s, double seconds) {
   return s->joined ? remind(s) : FEDLANE_OK;
 }
 
+/* Why it has not been welcome for so many seconds. */
+static void explain(const fl_session *s, double seconds, char *text, size_t size) {
+  if (s->crowded)
+    snprintf(text, size, "there was no place within %g seconds: %s", seconds, s->why);
+  else
+    snprintf(text, size,
+             "no coordinator has answered within %g seconds: is it running, does it allow this "
+             "key, and is the server's key the right one?",
+             seconds);
+}
+
 fl_status fl_session_join(fl_session *s, double seconds, const fl_welcome **welcome) {
   fl_message m = hello_of(s);
-  static const char silence[] =
-      "no coordinator has answered within %g seconds: is it running, does it allow this key, and "
-      "is "
-      "the server's key the right one?";
+  char text[sizeof s->why + 64];
   double begun = fl_pulse_now();
   bool told = false;
   s->joined = s->lost = s->done = false;
   FL_TRY(fl_pulse_set(s->pulse, 0, 0));
-  while (!s->joined) {
-    double waited = fl_pulse_now() - begun;
-    if (seconds > 0 && waited > seconds) return fl_fail(FEDLANE_IO, silence, seconds);
-    if (!told && waited > long_wait && s->options.tell) {
-      char text[256];
-      snprintf(text, sizeof text, silence, long_wait);
+  while (!s->joined && !s->done) {
+    double now = fl_pulse_now(), waited = now - begun;
+    if (seconds > 0 && waited > seconds) {
+      explain(s, seconds, text, sizeof text);
+      return fl_fail(FEDLANE_IO, "%s", text);
+    }
+    if (!told && !s->crowded && waited > long_wait && s->options.tell) {
+      explain(s, long_wait, text, sizeof text);
       s->options.tell(s->options.of, text);
       told = true;
     }
-    fl_session_post(s, false, 0.5, &m, NULL);
-    for (double said = fl_pulse_now(); !s->joined && !s->done && fl_pulse_now() - said < 1;)
-      FL_TRY(fl_session_look(s, 0.2));
-    if (s->done) break;
+    if (now >= s->knock) {
+      fl_session_post(s, false, 0.5, &m, NULL);
+      s->knock = fl_pulse_now() + hello_seconds;
+    }
+    FL_TRY(fl_session_look(s, 0.2));
   }
   s->heard = fl_pulse_now();
   *welcome = s->joined ? &s->welcome : NULL;

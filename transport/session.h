@@ -17,7 +17,8 @@ typedef struct fl_session_options {
   fl_security security;
   double patience;        /* seconds of silence after which the connection is made anew; 0: 10 */
   const atomic_int *stop; /* becomes other than 0: give up; NULL: never */
-  void (*tell)(void *of, const char *sentence); /* told when nobody answers for long; or NULL */
+  /* Told when nobody answers for long, or there is no place; NULL: nobody. */
+  void (*tell)(void *of, const char *sentence);
   void *of;
 } fl_session_options;
 
@@ -28,7 +29,8 @@ fl_status fl_session_open(const char *address, const fl_session_options *options
 /* Frees it; `leave` says goodbye first. Accepts NULL; nulls *session. */
 void fl_session_close(fl_session **session, bool leave);
 
-/* Says hello until it is welcome, at most `seconds` (0: as long as it takes). *welcome, its texts
+/* Says hello until it is welcome, at most `seconds` (0: as long as it takes): once a second, and
+ * ever less often, up to the patience, where it is told that there is no place. *welcome, its texts
  * ended by 0, is good until the next join. Errors: STOPPED; USAGE with the coordinator's sentence
  * when it refuses this peer; IO when the time is over. */
 fl_status fl_session_join(fl_session *session, double seconds, const fl_welcome **welcome);

@@ -18,6 +18,8 @@ struct fl_session {
   bool joined, refused, done, lost;
   char why[512];
   double heard;
+  bool crowded;        /* it was told that there is no place, since it was last welcome */
+  double every, knock; /* seconds between hellos when there is none; when the next one is due */
   fl_event event[FL_EVENTS]; /* that wait, the first to come at `first` */
   int first, n_event;
   int64_t up, down;

@@ -205,7 +205,8 @@ typedef struct fl_accept {
 
 typedef enum fl_bye_code {
   FL_BYE_DONE,    /* the run is complete */
-  FL_BYE_REJOIN,  /* the session is not known (any more): say hello again */
+  FL_BYE_REJOIN,  /* the session is not known (any more): say hello again. As the answer to hello,
+                     with session 0: there is no place; say it again after a while */
   FL_BYE_REFUSED, /* what the peer is or did does not fit; coming back as it is is of no use */
   FL_BYE_CODES
 } fl_bye_code;

@@ -38,21 +38,23 @@ static fl_status join(fedlane_client *k, double seconds) {
   return fl_session_ready(k->session, 1, 0, 1);
 }
 
-fl_status fl_client_join(const char *address, const fedlane_client_options *o,
-                         const atomic_int *stop, fedlane_client **out) {
+fl_status fl_client_join(const fl_join_options *options, fedlane_client **out) {
+  const fedlane_client_options *o = &options->client;
   fl_session_options session = {
       .kind = FL_PEER_CLIENT,
       .name = o->name ? o->name : "client",
       .examples = (uint64_t)o->examples,
       .security = {.own = o->key, .server = o->server, .insecure = o->insecure},
-      .stop = stop};
+      .stop = options->stop,
+      .tell = options->tell,
+      .of = options->of};
   if (o->examples < 0)
     return fl_fail(FEDLANE_USAGE, "a client has %lld examples; there must be at least 0",
                    (long long)o->examples);
   fedlane_client *k = calloc(1, sizeof *k);
   fl_status status;
   if (!k) return fl_fail(FEDLANE_MEMORY, "no memory for a client");
-  FL_GO(fl_session_open(address, &session, &k->session));
+  FL_GO(fl_session_open(options->address, &session, &k->session));
   FL_GO(join(k, o->seconds));
   *out = k;
   return FEDLANE_OK;
@@ -63,7 +65,7 @@ done:
 
 fedlane_status fedlane_client_join(const char *address, const fedlane_client_options *options,
                                    fedlane_client **out) {
-  return fl_client_join(address, options, NULL, out);
+  return fl_client_join(&(fl_join_options){.address = address, .client = *options}, out);
 }
 
 void fedlane_client_leave(fedlane_client **client) {

@@ -6,10 +6,6 @@
 
 #include "status.h"
 
-/* fedlane_client_join; all calls return STOPPED once *stop is other than 0. stop NULL: never. */
-fl_status fl_client_join(const char *address, const fedlane_client_options *options,
-                         const atomic_int *stop, fedlane_client **out);
-
 typedef struct fl_join_options {
   const char *address;
   fedlane_client_options client; /* its examples are counted */
@@ -21,6 +17,10 @@ typedef struct fl_join_options {
   void (*tell)(void *of, const char *sentence);
   void *of;
 } fl_join_options;
+
+/* fedlane_client_join by address and client alone; all calls return STOPPED once *stop is other
+ * than 0 (NULL: never), and tell of long waits. */
+fl_status fl_client_join(const fl_join_options *options, fedlane_client **out);
 
 /* A client that trains as the coordinator's configuration says, with all training examples of its
  * own data set, until the run is complete. Errors: STOPPED; as fedlane_client_next; those of

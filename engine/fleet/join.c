@@ -104,7 +104,7 @@ fl_status fl_join_run(const fl_join_options *options) {
   joined k = {.options = options};
   fedlane_task task = {0};
   fl_status status;
-  FL_GO(fl_client_join(options->address, &options->client, options->stop, &k.client));
+  FL_GO(fl_client_join(options, &k.client));
   while (task.kind != FEDLANE_TASK_DONE) {
     FL_GO(fedlane_client_next(k.client, 0.5, &task));
     if (task.kind == FEDLANE_TASK_TRAIN) FL_GO(work(&k, &task));
