@@ -26,7 +26,8 @@ EXPECTED = {
     "hello": dict(wire=1, session=0, peer=1, examples=600, name="car-17", program="client.py 1"),
     "welcome": dict(wire=1, session=S, elements=7850, vectors=1, updates=1, own=0, chunk=1048576,
                     digest=b"5f0c9a3be1d27846", config="name: fleet\n",
-                    layout="fc.weight 0 10 784\nfc.bias 7840 10\n", pipeline="tcp://*:7001", patience=10.0),
+                    layout="fc.weight 0 10 784\nfc.bias 7840 10\n", pipeline="tcp://*:7001", patience=10.0,
+                    people=0xFEDCBA9876543210),
     "ready": dict(session=S, lanes=1, people=0, credit=1),
     "work": dict(session=S, round=3, block=12, first=40, count=1, bits=36, epochs=2, batch=20, lr=0.05,
                  deadline=60.0),
@@ -50,6 +51,7 @@ EXPECTED = {
     "accept": dict(session=S, id=bytes([2, 0, 0xC3, 0x50, 10, 0, 0, 5]) + bytes(120)),
     "bye": dict(session=S, code=0, why="100 rounds are done"),
 }
+OPTIONAL = {("welcome", "people")}  # may be missing, which is 0
 FLOATS = np.float32([1, -0.5, 0, 0.1, 3.14159274, 0, -127, 0])
 
 
@@ -135,7 +137,8 @@ def bad(kind, fields):
     """Messages that must be refused."""
     whole = {"kind": kind, **fields}
     for name in whole:
-        yield msgpack.packb({k: v for k, v in whole.items() if k != name})
+        if (kind, name) not in OPTIONAL:
+            yield msgpack.packb({k: v for k, v in whole.items() if k != name})
         yield msgpack.packb({**whole, name: None})
         yield msgpack.packb({**whole, name: [whole[name]]})
         yield msgpack.packb({**whole, name: -1}) if name != "loss" else msgpack.packb({**whole, name: "x"})
@@ -159,6 +162,10 @@ def check_read(dump, folder):
             assert got == expected, (got, expected)
         for got in read(dump, folder, [seal(packed) for packed in bad(kind, fields)]):
             assert got.startswith("refused: "), (kind, got)
+    for kind, name in OPTIONAL:
+        without = {k: v for k, v in EXPECTED[kind].items() if k != name}
+        (got,) = read(dump, folder, [seal(msgpack.packb({"kind": kind, **without}))])
+        assert got.endswith(f" {name}=0"), got
     frame = seal(msgpack.packb({"kind": "leave", "session": S}))
     flipped = [bytes(b ^ (i == at) for i, b in enumerate(frame)) for at in range(len(frame))]
     cut = [frame[:n] for n in range(len(frame))]

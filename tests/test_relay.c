@@ -91,7 +91,7 @@ static fl_status take(void *of, const fl_upload *upload, fl_cause *cause) {
   return FEDLANE_OK;
 }
 
-static void open_host(host *h, const char *address, bool clients) {
+static void open_host_of(host *h, const char *address, uint64_t people, bool clients) {
   fl_fleet_about about = {.config = "name: none",
                           .digest = "0123456789abcdef",
                           .layout = "w 0 270001\n",
@@ -99,7 +99,7 @@ static void open_host(host *h, const char *address, bool clients) {
                           .vectors = VECTORS,
                           .updates = UPDATES,
                           .own = OWN,
-                          .people = PEOPLE,
+                          .people = people,
                           .clients = clients};
   fl_port_options port = {.patience = 1};
   fl_fleet_limits limits = {0};
@@ -109,6 +109,10 @@ static void open_host(host *h, const char *address, bool clients) {
   h->vector = malloc(ELEMENTS * sizeof *h->vector);
   for (int u = 0; u < UPDATES; u++) h->sum[u] = malloc(ELEMENTS * sizeof *h->sum[u]);
   for (int u = 0; u < UNITS; u++) h->own[u] = (float)(100 * u);
+}
+
+static void open_host(host *h, const char *address, bool clients) {
+  open_host_of(h, address, PEOPLE, clients);
 }
 
 static void close_host(host *h) {
@@ -167,6 +171,7 @@ typedef struct worker {
   bool liar;  /* sends sums that its clients cannot have made */
   int joined; /* times */
   fl_status status;
+  char why[256];
   fl_session *session;
   float *model[VECTORS], *own[UNITS];
   int64_t *sum[UPDATES];
@@ -271,6 +276,7 @@ static void *work(void *of) {
   for (int i = 0; i < UPDATES; i++) k->sum[i] = malloc(ELEMENTS * sizeof(int64_t));
   for (int i = 0; i < UNITS; i++) k->own[i] = malloc(ELEMENTS * sizeof(float));
   k->status = live(k);
+  if (k->status != FEDLANE_OK) snprintf(k->why, sizeof k->why, "%s", fedlane_error());
   fl_session_close(&k->session, false);
   for (int i = 0; i < VECTORS; i++) free(k->model[i]);
   for (int i = 0; i < UPDATES; i++) free(k->sum[i]);
@@ -419,49 +425,95 @@ static void test_coordinator(void) {
   CU_ASSERT_EQUAL(k.joined, 1);
 }
 
-/* Data are checked without being read: by the relay among its workers, then by the coordinator. */
-static void test_people(void) {
-  host h = {0};
-  station s = {0};
-  worker k[2] = {{0}, {.people = PEOPLE + 1}};
-  name_addresses();
-  open_host(&h, address[0], false);
-  start_relay(&s, address[0], address[1]);
-  start_worker(&k[0], address[1]);
-  await_lanes(&h, 2);
-  start_worker(&k[1], address[1]);
-  CU_ASSERT_EQUAL(end_worker(&k[1]), FEDLANE_USAGE);
-  check_round(&h);
-  station other = {0};
-  worker stranger = {.people = PEOPLE + 1};
-  start_relay(&other, address[0], address[2]);
-  start_worker(&stranger, address[2]);
+/* Answers until something of this cause has been left out; FL_CAUSE_none: until a peer is welcome.
+ */
+static void await_cause(host *h, fl_cause cause) {
   fl_fleet_tally tally = {0};
-  while (tally.cause[FL_CAUSE_shape] == 0) {
-    CU_ASSERT_EQUAL_FATAL(fl_fleet_wait(h.fleet, 0, NULL), FEDLANE_OK);
-    fl_fleet_tell(h.fleet, &tally);
+  while (cause ? tally.cause[cause] == 0 : tally.bytes_down == 0) {
+    CU_ASSERT_EQUAL_FATAL(fl_fleet_wait(h->fleet, 0, NULL), FEDLANE_OK);
+    fl_fleet_tell(h->fleet, &tally);
     usleep(5000);
   }
-  CU_ASSERT_EQUAL(end_relay(&other), FEDLANE_USAGE);
-  CU_ASSERT_PTR_NOT_NULL(strstr(other.why, "other data"));
-  CU_ASSERT_EQUAL(end_worker(&stranger), FEDLANE_IO);
+}
+
+/* Answers until a worker has ended; false: it has not in time. */
+static bool ends(host *h, worker *k) {
+  for (int i = 0; i < 4000; i++) {
+    if (pthread_tryjoin_np(k->thread, NULL) == 0) return true;
+    CU_ASSERT_EQUAL_FATAL(fl_fleet_wait(h->fleet, 0, NULL), FEDLANE_OK);
+    usleep(5000);
+  }
+  return false;
+}
+
+/* A worker with other data, whenever it comes, is refused by its relay, or by a relay behind that;
+ * the relay goes on with the others. */
+static void test_people(void) {
+  host h = {0};
+  station s[2] = {{{0}}};
+  worker k[2] = {{0}}, stranger[3];
+  name_addresses();
+  open_host(&h, address[0], false);
+  for (int i = 0; i < 2; i++) start_relay(&s[i], address[i], address[i + 1]);
+  await_cause(&h, FL_CAUSE_none);
+  for (int i = 0; i < 3; i++) {
+    stranger[i] = (worker){.people = PEOPLE + 1};
+    start_worker(&stranger[i], address[1 + i % 2]);
+    CU_ASSERT_FATAL(ends(&h, &stranger[i]));
+    CU_ASSERT_EQUAL(stranger[i].status, FEDLANE_USAGE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(stranger[i].why, "other data"));
+    if (i < 2) start_worker(&k[i], address[1 + i]);
+    if (i < 2) await_lanes(&h, 2 * (uint64_t)(i + 1));
+    if (i > 0) check_round(&h);
+  }
+  close_host(&h);
+  for (int i = 0; i < 2; i++) {
+    CU_ASSERT_EQUAL(end_relay(&s[i]), FEDLANE_OK);
+    CU_ASSERT_EQUAL(end_worker(&k[i]), FEDLANE_OK);
+  }
+}
+
+/* A coordinator that does not say which data its workers must have read: the relay asks for the
+ * same of all of them, and the coordinator refuses the relay. */
+static void test_people_unsaid(void) {
+  host h = {0};
+  station s = {0};
+  worker k[2] = {{0}, {0}}, stranger[2] = {{.people = PEOPLE + 1}, {.people = PEOPLE + 1}};
+  name_addresses();
+  open_host_of(&h, address[0], 0, false);
+  start_relay(&s, address[0], address[1]);
+  await_cause(&h, FL_CAUSE_none);
+  start_worker(&k[0], address[1]);
+  await_lanes(&h, 2);
+  start_worker(&stranger[0], address[1]);
+  CU_ASSERT_EQUAL(end_worker(&stranger[0]), FEDLANE_USAGE);
+  check_round(&h);
   close_host(&h);
   CU_ASSERT_EQUAL(end_relay(&s), FEDLANE_OK);
   CU_ASSERT_EQUAL(end_worker(&k[0]), FEDLANE_OK);
+
+  h = (host){0};
+  open_host_of(&h, address[0], 0, false);
+  start_relay(&s, address[0], address[2]);
+  await_cause(&h, FL_CAUSE_none);
+  start_worker(&k[1], address[0]);
+  await_lanes(&h, 2);
+  start_worker(&stranger[1], address[2]);
+  await_cause(&h, FL_CAUSE_shape);
+  CU_ASSERT_EQUAL(end_relay(&s), FEDLANE_USAGE);
+  CU_ASSERT_PTR_NOT_NULL(strstr(s.why, "other data"));
+  CU_ASSERT_EQUAL(end_worker(&stranger[1]), FEDLANE_IO);
+  close_host(&h);
+  CU_ASSERT_EQUAL(end_worker(&k[1]), FEDLANE_OK);
 }
 
 static void test_clients(void) {
   host h = {0};
   station s = {0};
-  fl_fleet_tally tally = {0};
   name_addresses();
   open_host(&h, address[0], true);
   start_relay(&s, address[0], address[1]);
-  while (tally.bytes_down == 0) {
-    CU_ASSERT_EQUAL_FATAL(fl_fleet_wait(h.fleet, 0, NULL), FEDLANE_OK);
-    fl_fleet_tell(h.fleet, &tally);
-    usleep(5000);
-  }
+  await_cause(&h, FL_CAUSE_none);
   CU_ASSERT_EQUAL(end_relay(&s), FEDLANE_USAGE);
   CU_ASSERT_PTR_NOT_NULL(strstr(s.why, "takes clients"));
   close_host(&h);
@@ -474,6 +526,7 @@ static const fl_test tests[] = {
     {"a relay without workers", test_alone},
     {"a coordinator that comes back", test_coordinator},
     {"workers that have read other data", test_people},
+    {"data that the coordinator does not name", test_people_unsaid},
     {"fleets of clients take no relays", test_clients},
 };
 

@@ -180,7 +180,7 @@ static void fields_once_each(void) {
       *letter ^= 0x20; /* a capital: another name */
       seal(f);
       snprintf(words, sizeof words, "%s: %s is missing", record->name, name);
-      refused(f, sender(kind), words);
+      if (!record->field[i].optional) refused(f, sender(kind), words);
       *letter ^= 0x20;
       uint8_t map[] = {0x80};
       add(&f, name, map, sizeof map);
@@ -193,6 +193,18 @@ static void fields_once_each(void) {
       free(f.at);
     }
   }
+}
+
+/* A coordinator that does not know a field sends none: it is 0. */
+static void optional_fields(void) {
+  fl_message message;
+  frame f = write(FL_MESSAGE_welcome, FL_WIRE_TYPICAL, &message);
+  CU_ASSERT(message.welcome.people != 0);
+  *find(f, "people") ^= 0x20;
+  seal(f);
+  CU_ASSERT_EQUAL(fl_wire_read(f.at, f.n, 'C', &message), FEDLANE_OK);
+  CU_ASSERT(message.welcome.people == 0 && message.welcome.patience == 10);
+  free(f.at);
 }
 
 /* A value in place of that of a field. */
@@ -380,6 +392,7 @@ static const fl_test tests[] = {
     {"corruptions of long ones", corruptions_of_long_ones},
     {"forgeries", forgeries},
     {"fields once each", fields_once_each},
+    {"optional fields", optional_fields},
     {"types", types},
     {"texts", texts},
     {"outside bounds", outside_bounds},

@@ -129,7 +129,7 @@ typedef struct fl_fleet_tally {
   int64_t cause[FL_CAUSES];
   int peers;       /* that take work now */
   uint64_t lanes;  /* of all of them */
-  uint64_t people; /* that they have read; 0: there was none yet */
+  uint64_t people; /* that they must have read; 0: not known, and there was none yet */
 } fl_fleet_tally;
 
 typedef struct fl_fleet fl_fleet;

@@ -78,7 +78,8 @@ static void welcome(fl_fleet *f, fl_peer *peer) {
                               .config = {a->config, strlen(a->config)},
                               .layout = {a->layout, strlen(a->layout)},
                               .pipeline = {pipeline, strlen(pipeline)},
-                              .patience = f->patience}};
+                              .patience = f->patience,
+                              .people = a->people}};
   peer->welcomed = fl_fleet_now();
   fl_fleet_say(f, peer, &m, NULL);
 }

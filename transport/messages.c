@@ -18,6 +18,11 @@ _Static_assert(FL_CHUNK_BYTES <= FL_FRAME_BYTES, "a second frame fits");
     .lo = (least), .hi = (most), .each = (size), .help = (words)                        \
   }
 #define UINT(message, member, lo, hi, help) FIELD(UINT, message, member, lo, hi, 0, help)
+#define OPTIONAL(message, member, least, most, words)                                 \
+  {                                                                                   \
+    .name = #member, .type = FL_FIELD_UINT, .offset = offsetof(fl_##message, member), \
+    .lo = (least), .hi = (most), .optional = true, .help = (words)                    \
+  }
 #define REAL(message, member, lo, hi, help) FIELD(REAL, message, member, lo, hi, 0, help)
 #define TEXT(message, member, lo, hi, help) FIELD(TEXT, message, member, lo, hi, 0, help)
 #define BYTES(message, member, each, lo, hi, help) \
@@ -51,6 +56,8 @@ static const fl_field welcome_fields[] = {
     TEXT(welcome, pipeline, 0, FL_ADDRESS_BYTES,
          "address for `update` and its chunks; empty: the link that is there"),
     REAL(welcome, patience, 0, SECONDS, "seconds of silence until a side is given up; 0: for ever"),
+    OPTIONAL(welcome, people, 0, UINT64_MAX,
+             "digest of the population that workers must have read; 0: not said"),
 };
 
 static const fl_field ready_fields[] = {

@@ -257,7 +257,7 @@ static fl_status read_fields(reader r, const fl_message_record *record, fl_messa
     }
   }
   for (int i = 0; i < record->n_field; i++)
-    if (!(seen >> i & 1))
+    if (!(seen >> i & 1) && !record->field[i].optional)
       return fl_fail(FEDLANE_DATA, "%s: %s is missing", record->name, record->field[i].name);
   return FEDLANE_OK;
 }

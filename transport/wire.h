@@ -5,7 +5,8 @@
  * alone, is numbers as they are, little-endian; the map has its digest. A message is described by a
  * record, as everything is that comes in kinds: its fields, their types and bounds. Reading checks
  * all of these before anything is allocated; a field that the reader does not know is passed over,
- * one that is missing, twice there, of another type or out of bounds is refused.
+ * one that is missing though it is not optional, twice there, of another type or out of bounds is
+ * refused.
  *
  * A fleet is a coordinator and its peers: workers, which train clients of a population that every
  * one of them can read; clients, which are devices with data of their own; relays, which are a
@@ -105,6 +106,7 @@ typedef struct fl_welcome {
   fl_bytes layout;  /* a line a tensor: name, first element, dimensions */
   fl_bytes pipeline; /* where chunks and `update` go; empty: over this link */
   double patience;   /* seconds of silence after which either side gives the other up */
+  uint64_t people;   /* that workers must have read, as in fl_ready; 0: not said */
 } fl_welcome;
 
 typedef struct fl_ready {
@@ -250,6 +252,7 @@ typedef struct fl_field {
   size_t offset; /* in the message's struct */
   uint64_t lo, hi;
   uint64_t each;    /* BYTES: bytes of an item */
+  bool optional;    /* may be missing, which is 0: older peers do not know it; UINT alone */
   const char *help; /* one line, no full stop */
 } fl_field;
 

@@ -233,7 +233,8 @@ fl_status fl_below_open(const char *address, const fl_security *security, const 
                           .elements = w->elements,
                           .vectors = w->vectors,
                           .updates = w->updates,
-                          .own = w->own};
+                          .own = w->own,
+                          .people = w->people};
   fl_fleet_limits limits = {0};
   fl_fleet_host host = {.of = b,
                         .vector = vector_of,

@@ -63,6 +63,7 @@ static uint64_t digest_of(const fl_welcome *w) {
       w->vectors,
       w->updates,
       w->own,
+      w->people,
   };
   return fl_digest(part, sizeof part);
 }

@@ -203,7 +203,7 @@ fl_status fl_serving_open(fedlane_run *run) {
                           .vectors = (uint64_t)run->algorithm->n_broadcast + 1,
                           .updates = (uint64_t)run->algorithm->n_update,
                           .own = (uint64_t)run->algorithm->n_client_slot,
-                          .people = fl_run_people(run),
+                          .people = s->clients ? 0 : fl_run_people(run),
                           .clients = s->clients != NULL};
   fl_fleet_limits limits = {.memory = c->memory << 20, .peers = (int)c->most, .rate = c->rate};
   fl_fleet_host host = {.of = run,

@@ -22,7 +22,7 @@ static void print_hex(const uint8_t *at, size_t n) {
 
 static void print_range(const fl_field *f) {
   static const char *const types[] = {"uint", "real", "bool", "text", "bytes"};
-  printf("| `%s` | %s | ", f->name, types[f->type]);
+  printf("| `%s` | %s%s | ", f->name, types[f->type], f->optional ? ", optional" : "");
   if (f->type == FL_FIELD_REAL && f->lo == f->hi)
     printf("finite");
   else if (f->type == FL_FIELD_BOOL)
