@@ -2,6 +2,14 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
+# Without AVX-512 gcc keeps vectors of 16 floats in memory: what clang makes trains 7 to 20 times faster.
+# Presets that name a compiler keep it.
+more=()
+if ! grep -qs avx512f /proc/cpuinfo; then
+  more=(plain)
+  export CC=${CC:-clang}
+fi
+
 # The packages of the given groups of scripts/packages.
 packages() {
   awk -v groups=" $* " '!/^#/ && NF == 2 && index(groups, " " $1 " ") { print $2 }' "$root/scripts/packages"
@@ -41,7 +49,7 @@ quietly() {
 install_packages() {
   local lack sudo=()
   is_debian_12 || return 0
-  lack=$(missing "$@")
+  lack=$(missing "$@" "${more[@]}")
   [ -n "$lack" ] || return 0
   if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null || {
