@@ -33,8 +33,8 @@ fl_status fl_rows_write(fedlane_run *run) {
 
 fl_status fl_rows_add(fedlane_run *run, const fedlane_metrics *m) {
   fl_rows *r = &run->rows;
-  double time = seconds_of(CLOCK_MONOTONIC);
   if (r->n_sink == 0) return FEDLANE_OK;
+  double time = seconds_of(CLOCK_MONOTONIC);
   r->row[r->n++] = (fl_row){*m, seconds_of(CLOCK_REALTIME)};
   if (!run->fleet && r->n < FL_ROWS_MAX && time - r->written < wait) return FEDLANE_OK;
   r->written = time;

@@ -78,7 +78,6 @@ static inline int place_of(const fl_v16 *v, float value) {
 
 /* Rows that fit into a vector, `one`, are fetched once and stay in registers. */
 enum { WIDTH = 16 };
-#define EACH_VECTOR(k) (int k = 0; one ? k == 0 : k < K; k += WIDTH)
 
 static inline int width_at(int K, int k) { return K - k < WIDTH ? K - k : WIDTH; }
 
@@ -92,37 +91,36 @@ INLINE void load_row(int K, const float *z, int k, fl_v16 *v) {
 /* The place of the first largest of a row, and its value. Of a row with a NaN that is any place.
  * v: the row's last vector. */
 INLINE int find_top(const bool one, int K, const float *z, float *top, fl_v16 *v) {
+  const int end = one ? 1 : K;
   fl_v16 most = FL_ALL(-INFINITY);
-  for
-    EACH_VECTOR(k) {
-      load_row(K, z, k, v);
-      raise_to(&most, v);
-    }
+  for (int k = 0; k < end; k += WIDTH) {
+    load_row(K, z, k, v);
+    raise_to(&most, v);
+  }
   *top = largest_of(&most);
-  for
-    EACH_VECTOR(k) {
-      if (!one) load_row(K, z, k, v);
-      int place = place_of(v, *top);
-      if (place < WIDTH) return k + place;
-    }
+  for (int k = 0; k < end; k += WIDTH) {
+    if (!one) load_row(K, z, k, v);
+    int place = place_of(v, *top);
+    if (place < WIDTH) return k + place;
+  }
   return 0;
 }
 
 /* p = norm * (softmax(z) - one-hot(label)); p may be z. power: those of a row of one vector. */
 INLINE void slopes(const bool one, int K, const float *z, int32_t label, float norm, float top,
                    float sum, const fl_v16 *power, float *p) {
+  const int end = one ? 1 : K;
   fl_v16 e = *power;
   float share = norm / sum;
-  for
-    EACH_VECTOR(k) {
-      if (!one) {
-        load_row(K, z, k, &e);
-        e -= FL_ALL(top);
-        exp_of(&e);
-      }
-      e = FL_ALL(share) * e - (fl_v16)((i16)FL_ALL(norm) & (i16)(places == label - k));
-      fl_store_some(p + k, width_at(K, k), &e);
+  for (int k = 0; k < end; k += WIDTH) {
+    if (!one) {
+      load_row(K, z, k, &e);
+      e -= FL_ALL(top);
+      exp_of(&e);
     }
+    e = FL_ALL(share) * e - (fl_v16)((i16)FL_ALL(norm) & (i16)(places == label - k));
+    fl_store_some(p + k, width_at(K, k), &e);
+  }
 }
 
 /* The loss of one lane. A row's is log(sum of powers) + top - z[label]; the sums lie in 1 .. K and
@@ -130,6 +128,7 @@ INLINE void slopes(const bool one, int K, const float *z, int32_t label, float n
  * taken. */
 INLINE double lane_xent(const bool one, int K, int64_t live, float norm, const int32_t *label,
                         const float *z, float *dz, int64_t *hit) {
+  const int end = one ? 1 : K;
   double loss = 0, product = 1;
   for (int64_t row = 0; row < live; row++, z += K) {
     float *p = dz ? dz + row * K : NULL, top;
@@ -140,13 +139,12 @@ INLINE double lane_xent(const bool one, int K, int64_t live, float norm, const i
     }
     *hit += find_top(one, K, z, &top, &v) == label[row];
     loss += (double)top - z[label[row]];
-    for
-      EACH_VECTOR(k) {
-        if (!one) load_row(K, z, k, &v);
-        e = v - FL_ALL(top);
-        exp_of(&e);
-        sums += e;
-      }
+    for (int k = 0; k < end; k += WIDTH) {
+      if (!one) load_row(K, z, k, &v);
+      e = v - FL_ALL(top);
+      exp_of(&e);
+      sums += e;
+    }
     float sum = sum_of(&sums);
     if (p) slopes(one, K, z, label[row], norm, top, sum, &e, p);
     product *= sum;
