@@ -23,15 +23,20 @@ enum { CHUNKS = 2, EACH = FL_CHUNK_BYTES / 8, UNITS = 6 };
 static int64_t filled[EACH];
 static uint64_t elements; /* of the model */
 
-/* A coordinator that waits for two peers, a peer by hand that takes work, and a worker. */
-static void begin(fl_fleet_rig *r, fl_hand *h) {
-  fl_fleet_rig_open(r, text, FL_FLEET_RIG_TCP, 0, NULL);
+/* A coordinator with n settings of its own, and a peer by hand that takes work. */
+static void begin_alone(fl_fleet_rig *r, fl_hand *h, int n, const char *const *set) {
+  fl_fleet_rig_open(r, text, FL_FLEET_RIG_TCP, n, set);
   fl_fleet_rig_start(r);
   fl_hand_open(h, r->address, NULL);
   CU_ASSERT_FATAL(fl_hand_join(h, FL_WIRE));
   elements = h->message.welcome.elements;
   CU_ASSERT_FATAL(elements > EACH && elements <= CHUNKS * EACH);
   fl_hand_ready(h, r->people);
+}
+
+/* The same waiting for two peers, and a worker. */
+static void begin(fl_fleet_rig *r, fl_hand *h) {
+  begin_alone(r, h, 0, NULL);
   fl_fleet_rig_work(r, NULL, NULL);
 }
 
@@ -339,11 +344,7 @@ static void pings_come_ever_less_often(void) {
 static void who_lost_its_session_by_silence_is_told(void) {
   fl_fleet_rig r;
   fl_hand h;
-  fl_fleet_rig_open(&r, text, FL_FLEET_RIG_TCP, 0, NULL);
-  fl_fleet_rig_start(&r);
-  fl_hand_open(&h, r.address, NULL);
-  CU_ASSERT_FATAL(fl_hand_join(&h, FL_WIRE));
-  fl_hand_ready(&h, r.people);
+  begin_alone(&r, &h, 0, NULL);
   CU_ASSERT(fl_hand_hear(&h, FL_MESSAGE_bye, 20));
   CU_ASSERT_EQUAL(h.message.bye.session, h.session);
   CU_ASSERT_EQUAL(h.message.bye.code, FL_BYE_REJOIN);
@@ -419,11 +420,7 @@ static void too_many_messages_end_a_session(void) {
   enum { MESSAGES = 3000 };
   fl_fleet_rig r;
   fl_hand h;
-  fl_fleet_rig_open(&r, text, FL_FLEET_RIG_TCP, 1, rate);
-  fl_fleet_rig_start(&r);
-  fl_hand_open(&h, r.address, NULL);
-  CU_ASSERT_FATAL(fl_hand_join(&h, FL_WIRE));
-  fl_hand_ready(&h, r.people);
+  begin_alone(&r, &h, 1, rate);
   for (int i = 0; i < MESSAGES; i++)
     fl_hand_say(&h, &(fl_message){.kind = FL_MESSAGE_pong, .pong = {h.session, 0}}, NULL, 0);
   CU_ASSERT(fl_hand_hear(&h, FL_MESSAGE_bye, 20));
@@ -467,11 +464,7 @@ static void a_place_is_waited_for(void) {
   static const char *const one[] = {"fleet.peers=1", "fleet.most=1"};
   fl_fleet_rig r;
   fl_hand h;
-  fl_fleet_rig_open(&r, text, FL_FLEET_RIG_TCP, 2, one);
-  fl_fleet_rig_start(&r);
-  fl_hand_open(&h, r.address, NULL);
-  CU_ASSERT_FATAL(fl_hand_join(&h, FL_WIRE));
-  fl_hand_ready(&h, r.people);
+  begin_alone(&r, &h, 2, one);
   CU_ASSERT(fl_hand_work(&h, 20));
   fl_fleet_rig_worker *w = fl_fleet_rig_work(&r, NULL, NULL);
   sleep(2);
